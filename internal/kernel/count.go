@@ -1,0 +1,21 @@
+package kernel
+
+import "sync/atomic"
+
+// The FLOP counter is off but in tests that hold a mechanism's closed-form cost against what
+// its kernels were asked to do. It is read once a block call, never once an element.
+var (
+	counting atomic.Bool
+	flops    atomic.Int64
+)
+
+// CountFLOPs runs f and returns the floating-point operations of the products that f asked for
+// (a multiply-add is 2; exponentials and other elementwise work do not count). It is for tests
+// and must not run concurrently with itself.
+func CountFLOPs(f func()) int64 {
+	flops.Store(0)
+	counting.Store(true)
+	defer counting.Store(false)
+	f()
+	return flops.Load()
+}

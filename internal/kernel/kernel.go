@@ -1,0 +1,89 @@
+// Package kernel holds the few float32 inner loops that decide the speed of everything above it.
+//
+// Each primitive is an exported Go function that checks its bounds and then runs the fastest
+// implementation that the processor has: generated assembly, or the generic Go loop in
+// generic.go, which is the specification. A caller never sees assembly, and never needs to
+// know which level runs; all levels accept every size and any slice alignment.
+//
+// Layout conventions, shared by all levels:
+//
+//   - A tile is Lanes (32) columns wide. In the attention kernels the lanes are queries:
+//     a tile of scores is Sᵀ, one row a key, so that softmax needs no reduction along a vector.
+//   - Matrices are row-major with a row stride in floats; strides may exceed the width.
+//   - The left operand of Mul is read element by element through two strides, so that one
+//     kernel serves A and Aᵀ.
+package kernel
+
+// Lanes is the width of a tile in float32: the number of queries that a tile product works on.
+const Lanes = 32
+
+// A Mat is a read-only or writable matrix of float32 inside a slice: element (i, j) lies at
+// Data[i*Row + j*Col].
+type Mat struct {
+	Data     []float32
+	Row, Col int // strides in floats
+}
+
+// Rows returns a matrix whose rows lie ld floats apart, with unit column stride.
+func Rows(data []float32, ld int) Mat { return Mat{data, ld, 1} }
+
+// T returns the transpose of m, sharing its data.
+func (m Mat) T() Mat { return Mat{m.Data, m.Col, m.Row} }
+
+// From returns the part of m that starts at element (i, j).
+func (m Mat) From(i, j int) Mat {
+	off := i*m.Row + j*m.Col
+	if off >= len(m.Data) {
+		return Mat{nil, m.Row, m.Col}
+	}
+	return Mat{m.Data[off:], m.Row, m.Col}
+}
+
+// span is the number of floats that an [r, c] matrix needs from its first element on.
+func (m Mat) span(r, c int) int {
+	if r == 0 || c == 0 {
+		return 0
+	}
+	return (r-1)*m.Row + (c-1)*m.Col + 1
+}
+
+func (m Mat) check(name string, r, c int) {
+	if m.Row < 0 || m.Col < 0 || m.span(r, c) > len(m.Data) {
+		panic("kernel: matrix " + name + " is too small for its shape")
+	}
+}
+
+// Mul computes C = A·B for A [m, k], B [k, n] and C [m, n]. The columns of B and C must be
+// contiguous (Col 1); A may have any strides. k = 0 gives zeros. C must not overlap A or B.
+//
+//	c[i][j] = Σ_p a[i][p]·b[p][j]
+//
+// Every element is summed in the order of p by fused multiply-add (levels with vectors) or
+// multiply and add (generic).
+func Mul(m, n, k int, a, b, c Mat) { mul(false, nil, m, n, k, a, b, c) }
+
+// MulAdd computes C += A·B, as Mul.
+func MulAdd(m, n, k int, a, b, c Mat) { mul(true, nil, m, n, k, a, b, c) }
+
+// MulScale computes C = C·diag(scale) + A·B with one factor a column: the online softmax's
+// rescaled accumulation. scale has at least n elements.
+func MulScale(scale []float32, m, n, k int, a, b, c Mat) { mul(true, scale, m, n, k, a, b, c) }
+
+func mul(add bool, scale []float32, m, n, k int, a, b, c Mat) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	if b.Col != 1 || c.Col != 1 {
+		panic("kernel: Mul wants contiguous columns of B and C")
+	}
+	a.check("A", m, k)
+	b.check("B", k, n)
+	c.check("C", m, n)
+	if scale != nil {
+		scale = scale[:n]
+	}
+	if counting.Load() {
+		flops.Add(2 * int64(m) * int64(n) * int64(k))
+	}
+	mulLevel(add, scale, m, n, k, a, b, c)
+}

@@ -1,0 +1,79 @@
+package kernel
+
+import "math"
+
+// Log2E is log₂(e): scores are multiplied by it once, so that softmax can use powers of two.
+const Log2E = 1.4426950408889634
+
+// NegInf marks a score that takes no part in a softmax.
+var NegInf = float32(math.Inf(-1))
+
+// A Softmax is the running state of an online softmax over Lanes independent rows (queries):
+// the maximum and the sum of the weights so far, in the log2 domain (Milakov & Gimelshein 2018).
+type Softmax struct {
+	Max   [Lanes]float32 // -Inf before the first visible score
+	Sum   [Lanes]float32 // Σ 2^(s-Max)
+	Scale [Lanes]float32 // factor that the last step asks the accumulators to be multiplied by
+}
+
+// Reset empties the state.
+func (s *Softmax) Reset() {
+	for i := range s.Max {
+		s.Max[i], s.Sum[i], s.Scale[i] = NegInf, 0, 0
+	}
+}
+
+// Step takes the next tile of scores, rows of Lanes floats in tile[:rows*Lanes], already multiplied by
+// Log2E, and replaces each score s by its weight 2^(s-Max) under the new maximum. It sets
+// Scale to 2^(old Max - new Max), by which the caller multiplies what it has accumulated
+// (MulScale does), and adds the new weights to Sum.
+//
+// A score of -Inf gets weight exactly 0, also when a whole lane is -Inf so far: Scale is then
+// 1 and nothing is NaN. A score that is NaN or +Inf makes its own lane NaN and no other.
+func (s *Softmax) Step(tile []float32, rows int) { s.step(tile[:rows*Lanes]) }
+
+// Inverse writes 1/Sum to dst[:Lanes], 0 where no score was visible.
+func (s *Softmax) Inverse(dst []float32) {
+	dst = dst[:Lanes]
+	for i, l := range s.Sum {
+		dst[i] = 0
+		if l != 0 {
+			dst[i] = 1 / l
+		}
+	}
+}
+
+// LogSum2 writes log₂ Σ 2^s = Max + log₂ Sum to dst[:Lanes], -Inf where no score was visible.
+func (s *Softmax) LogSum2(dst []float32) {
+	dst = dst[:Lanes]
+	for i, l := range s.Sum {
+		if l == 0 {
+			dst[i] = NegInf
+			continue
+		}
+		dst[i] = s.Max[i] + float32(math.Log2(float64(l)))
+	}
+}
+
+// Weights replaces each score s of a tile (rows of Lanes floats, times Log2E) by 2^(s-lse[lane]), the
+// final weight that the backward pass recomputes; -Inf scores and lanes with lse = -Inf give 0.
+func Weights(tile []float32, rows int, lse []float32) {
+	weights(tile[:rows*Lanes], lse[:Lanes])
+}
+
+// WeightsGrad replaces dp by p∘(dp-delta[lane]), the gradient of the scores, over a tile of rows of
+// Lanes floats; where p is 0 the result is 0 even if dp is not finite.
+func WeightsGrad(p, dp []float32, rows int, delta []float32) {
+	weightsGrad(p[:rows*Lanes], dp[:rows*Lanes], delta[:Lanes])
+}
+
+// ExpSum replaces each x[i] by e^(x[i]-max) and returns the sum of the results, added in a fixed
+// order. Relative error of each term is under 2e-7; -Inf gives exactly 0 (also for max = -Inf),
+// results below the smallest normal float32 are 0, and NaN stays NaN.
+func ExpSum(x []float32, max float32) float32 { return expSum(x, max) }
+
+// Exp replaces each x[i] by e^x[i], as ExpSum without the sum.
+func Exp(x []float32) { expSum(x, 0) }
+
+// Max returns the largest element, -Inf for none; NaN if any element is NaN.
+func Max(x []float32) float32 { return maxOf(x) }

@@ -1,0 +1,84 @@
+package kernel
+
+// Dot returns Σ x[i]·y[i] over len(x) elements, summed in a fixed order.
+func Dot(x, y []float32) float32 { return dot(x, y[:len(x)]) }
+
+// Axpy computes y[i] += a·x[i] over len(x) elements.
+func Axpy(a float32, x, y []float32) { axpy(a, x, y[:len(x)]) }
+
+// Dots computes out[r] = x·m[r] for rows r of m (row stride m.Row, unit column stride, each
+// len(x) long): the scores of one query against a block of cached keys.
+func Dots(out []float32, x []float32, m Mat, rows int) {
+	if rows == 0 {
+		return
+	}
+	rowMajor(m)
+	m.check("M", rows, len(x))
+	if counting.Load() {
+		flops.Add(2 * int64(rows) * int64(len(x)))
+	}
+	dots(out[:rows], x, m)
+}
+
+// Combine computes acc += Σ_r w[r]·m[r] over the rows of m, each len(acc) long, in the order of
+// r: the weighted sum of a block of cached values, and the read qᵀS of a state.
+func Combine(acc []float32, w []float32, m Mat) {
+	if len(w) == 0 {
+		return
+	}
+	rowMajor(m)
+	m.check("M", len(w), len(acc))
+	if counting.Load() {
+		flops.Add(2 * int64(len(w)) * int64(len(acc)))
+	}
+	combine(acc, w, m)
+}
+
+// Update computes S = diag(decay)·S + k vᵀ for a state S of len(k) rows, each len(v) wide: the
+// recurrent step of gated linear attention. A nil decay means 1.
+func Update(s Mat, decay, k, v []float32) {
+	if len(k) == 0 {
+		return
+	}
+	rowMajor(s)
+	s.check("S", len(k), len(v))
+	if decay != nil {
+		decay = decay[:len(k)]
+	}
+	if counting.Load() {
+		flops.Add(2 * int64(len(k)) * int64(len(v)))
+	}
+	update(s, decay, k, v)
+}
+
+// Pack writes the transpose of src[:rows][:cols] times scale to dst as cols rows of Lanes floats: dst[c*Lanes+r] =
+// scale·src[r][c]. Lanes from rows on are set to 0. rows is at most Lanes.
+func Pack(dst []float32, src Mat, rows, cols int, scale float32) {
+	rowMajor(src)
+	src.check("src", rows, cols)
+	if rows > Lanes {
+		panic("kernel: Pack wants at most Lanes rows")
+	}
+	pack(dst[:cols*Lanes], src, rows, cols, scale)
+}
+
+// Unpack is the way back: dst[r][c] = src[c*Lanes+r]·scale[r] for r < rows, c < cols; a nil
+// scale means 1. Where scale is 0 the result is 0 whatever src holds.
+func Unpack(dst Mat, src []float32, rows, cols int, scale []float32) {
+	rowMajor(dst)
+	dst.check("dst", rows, cols)
+	unpack(dst, src[:cols*Lanes], rows, cols, scale)
+}
+
+// UnpackAdd is Unpack with dst[r][c] += in place of =.
+func UnpackAdd(dst Mat, src []float32, rows, cols int, scale []float32) {
+	rowMajor(dst)
+	dst.check("dst", rows, cols)
+	unpackAdd(dst, src[:cols*Lanes], rows, cols, scale)
+}
+
+func rowMajor(m Mat) {
+	if m.Col != 1 {
+		panic("kernel: want contiguous rows")
+	}
+}
