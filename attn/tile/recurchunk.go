@@ -195,7 +195,7 @@ func (t *recurChunk) emit(s []float32) {
 			kernel.Dots(factor, s[dk*dv:], q, rows)
 		}
 		if t.causal() {
-			t.weights()
+			t.weights(t.row0)
 			lowerMul(guard, t.row0, t.n, dv, kernel.Rows(t.a, t.Chunk), t.keyRows(t.c.V), out)
 		}
 		if t.Normalize {
@@ -232,16 +232,16 @@ func (t *recurChunk) normalise(factor []float32) {
 	}
 }
 
-// weights fills the lower triangle of a with the weights of the chunk's own pairs. In the rows
-// of each block of lanes the triangle is filled up with zeros.
-func (t *recurChunk) weights() {
+// weights fills the lower triangle of a, from row row0 on, with the weights of the chunk's own
+// pairs. In each block of lanes the triangle is filled up with zeros.
+func (t *recurChunk) weights(row0 int) {
 	dk := t.c.KeyDim
 	if t.Gated {
-		t.gate.weights(t.a, t.Chunk, t.q, t.k, t.row0)
+		t.gate.weights(t.a, t.Chunk, t.q, t.k, row0)
 	} else {
-		lowerProduct(t.row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
+		lowerProduct(row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
 	}
-	clearUpper(t.row0, t.n, kernel.Rows(t.a, t.Chunk))
+	clearUpper(row0, t.n, kernel.Rows(t.a, t.Chunk))
 }
 
 // lowerProduct computes C = A·Bᵀ over the blocks of lanes on and below the diagonal, rows row0 to n; bt is
