@@ -6,11 +6,12 @@ import (
 	"attnbench/attn"
 )
 
-// Where the keys that a segment's queries see lie together, in order, when a state is extended.
+// Where the keys that a segment's queries see lie together, in order, when a state is extended. Extend takes the
+// places in this order: a segment of the first two must not look like one of a later place once its tokens are in.
 const (
-	inCache  = iota // in the cache, once the new ones are appended; also a ring that brings one token
+	gathered = iota // partly in a full ring, partly in the call: they are copied to scratch
 	inCall          // in the call: the first tokens of a sequence, more than the ring holds
-	gathered        // partly in a full ring, partly in the call: they are copied to scratch
+	inCache         // in the cache, once the new ones are appended; also a ring that brings one token
 	places
 )
 
