@@ -53,13 +53,16 @@ type Input struct {
 	Name     string
 	From     Source
 	Optional bool            // the call may leave it empty
-	Tied     string          // shares the projection (and the values) of that input
+	Tied     string          // has the values of that input, and no projection of its own
 	Heads    func(Shape) int // nil means QueryHeads
 	Width    func(Shape) int // per head; nil means KeyWidth
-	Rank     int             // project through this width, without activation; 0 means directly
+	Rank     int             // project through this width; 0 means directly
+	RankAct  Activation      // between the two projections of a low rank
+	RankNorm Norm            // between the two, over the rank, after RankAct
 	Bias     bool            // on the (last) projection
 	Shift    bool            // token shift: a learned mix of this token and the one before, per channel
 	Conv     int             // width of a causal depthwise convolution; 0 for none
+	ConvBias bool            // a bias a channel on the convolution
 	Act      Activation
 	Scale    float64 // multiplies after the activation; 0 means 1
 	Norm     Norm    // per head
@@ -102,7 +105,7 @@ type Source uint8
 const (
 	QuerySide  Source = iota // the sequence that asks
 	MemorySide               // the sequence that is attended to; the same in self-attention
-	FirstLayer               // the same input's values in the model's first layer, on the memory side
+	FirstLayer               // the memory side: what the input named by Tied was in the model's first layer
 )
 
 // Activation names an elementwise function; the empty one is the identity.
@@ -129,9 +132,10 @@ const (
 
 // Output declares what the layer does between the mechanism and the output projection.
 type Output struct {
-	Norm      Norm       // per head
-	Gate      Activation // multiplies by Gate(W_g x) elementwise; empty for none
-	GateFirst bool       // gate before the norm
+	Norm      Norm            // with a gain for each element normalised together
+	NormHeads func(Shape) int // heads that are normalised together; nil means each alone
+	Gate      Activation      // multiplies by Gate(W_g x) elementwise; empty for none
+	GateFirst bool            // gate before the norm
 }
 
 // Tensor declares a learned tensor or a buffer.
