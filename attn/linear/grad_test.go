@@ -102,19 +102,19 @@ func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 			norm += d(i) * d(i)
 		}
 		norm = math.Sqrt(norm / float64(max(1, elements)))
-		tries := 6
-		if elements <= 40 {
+		tries := 3
+		if elements <= 12 {
 			tries = elements
 		}
 		for k := range tries {
 			dir := make([]float64, elements)
 			for i := range dir {
 				dir[i] = r.NormFloat64()
-				if elements <= 40 {
+				if elements <= 12 {
 					dir[i] = 0
 				}
 			}
-			if elements <= 40 {
+			if elements <= 12 {
 				dir[k] = 1
 			}
 			const h = 1e-5
@@ -158,6 +158,9 @@ func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 func TestBackward(t *testing.T) {
 	each(t, func(t *testing.T, m mechanism, sc shapeCase) {
 		for _, states := range []bool{false, true} {
+			if sc.s.QueryLen*sc.s.Heads > 300 && (states || testing.Short()) {
+				continue
+			}
 			c := newCall(m, sc.s, 3, 0.3)
 			c.Segments = sc.segs
 			if states {

@@ -171,7 +171,7 @@ func (t *recurChunk) emit(s []float32) {
 	dk, dv, rows := t.c.KeyDim, t.c.ValueDim, t.n-t.row0
 	guard := false
 	if t.causal() {
-		guard = !finite(t.keyRows(t.c.V), t.n, dv, t.ones[t.Chunk:], t.u)
+		guard = !RowsFinite(t.keyRows(t.c.V), t.n, dv)
 		if !t.Gated {
 			packRows(t.kt, t.k, t.n, dk)
 		}
@@ -305,20 +305,6 @@ func mulPanels(add bool, m, n, k int, a kernel.Mat, b []float32, c kernel.Mat) {
 			kernel.Mul(m, w, k, a, p, c.From(0, j))
 		}
 	}
-}
-
-// finite reports whether all of x [n, d] is finite: 0·x is then 0. sums has n floats and zeros d
-// floats of scratch.
-func finite(x kernel.Mat, n, d int, sums, zeros []float32) bool {
-	zeros = zeros[:d]
-	clear(zeros)
-	kernel.Dots(sums[:n], zeros, x, n)
-	for _, s := range sums[:n] {
-		if s != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // product computes dst = x∘y.

@@ -9,18 +9,17 @@ import (
 // in q, do and e.
 type recurGrad struct {
 	recurChunk
-	do    []float32 // r·(gradient of the output) of one query head, [n, value dim]
-	e     []float32 // gradient of the denominator of each query
-	da    []float32 // gradient of a
-	dq    []float32 // gradients of φ(q), φ(k), v and g, [n, dim]
-	dk    []float32
-	dv    []float32
-	dg    []float32
-	dx    []float32 // gradient of the gate's rows, [n, key dim]
-	run   []float32 // a running sum over channels
-	vt    []float32 // v transposed, in panels
-	st    []float32 // the state, or its gradient, transposed, in panels
-	zeros []float32
+	do  []float32 // r·(gradient of the output) of one query head, [n, value dim]
+	e   []float32 // gradient of the denominator of each query
+	da  []float32 // gradient of a
+	dq  []float32 // gradients of φ(q), φ(k), v and g, [n, dim]
+	dk  []float32
+	dv  []float32
+	dg  []float32
+	dx  []float32 // gradient of the gate's rows, [n, key dim]
+	run []float32 // a running sum over channels
+	vt  []float32 // v transposed, in panels
+	st  []float32 // the state, or its gradient, transposed, in panels
 }
 
 // newBackward lays a chunk out on s; backwardFloats counts the same.
@@ -30,7 +29,6 @@ func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
 	t.do, t.e, t.da = s.Floats(n*sh.ValueDim), s.Floats(n), s.Floats(n*n)
 	t.dq, t.dk, t.dv = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(n*sh.ValueDim)
 	t.vt, t.st = s.Floats(panels(n)*sh.ValueDim), s.Floats(panels(sh.KeyDim)*sh.ValueDim)
-	t.zeros = s.Floats(max(sh.KeyDim, sh.ValueDim))
 	if a.Gated {
 		t.dg, t.dx, t.run = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(sh.KeyDim)
 	}
@@ -40,7 +38,7 @@ func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
 func (r *Recurrence) backwardFloats(s attn.Shape) int {
 	n := r.Chunk
 	f := r.forwardFloats(s) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
-		panels(n)*s.ValueDim, panels(s.KeyDim)*s.ValueDim, max(s.KeyDim, s.ValueDim))
+		panels(n)*s.ValueDim, panels(s.KeyDim)*s.ValueDim)
 	if r.Gated {
 		f += attn.ScratchFloats(n*s.KeyDim, n*s.KeyDim, s.KeyDim)
 	}
@@ -100,16 +98,12 @@ func (t *recurGrad) gradients(s, ds []float32) {
 		if !t.Gated {
 			packRows(t.kt, t.k, t.n, dk)
 		}
-		guard := !t.finite(kernel.Rows(t.k, dk), dk) || !t.finite(v, dv)
+		guard := !RowsFinite(kernel.Rows(t.k, dk), t.n, dk) || !RowsFinite(v, t.n, dv)
 		for i := range t.group() {
 			t.headGradients(t.queryHead(i), guard, s)
 		}
 	}
 	t.writeGradients(s, ds)
-}
-
-func (t *recurGrad) finite(x kernel.Mat, d int) bool {
-	return finite(x, t.n, d, t.ones[t.Chunk:], t.zeros)
 }
 
 // headGradients adds what one query head gives: to the gradient of its queries, and to dk, dv,
@@ -119,7 +113,7 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 	t.loadQueries(h)
 	t.loadOutGrads(h)
 	q, do := kernel.Rows(t.q, dk), kernel.Rows(t.do, dv)
-	guard = guard || !t.finite(q, dk) || !t.finite(do, dv)
+	guard = guard || !RowsFinite(q, n, dk) || !RowsFinite(do, n, dv)
 	t.weights(0)
 	a, da := kernel.Rows(t.a, t.Chunk), kernel.Rows(t.da, t.Chunk)
 	upperMul(guard, n, dv, a, do, kernel.Rows(t.dv, dv))
