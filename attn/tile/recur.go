@@ -53,7 +53,7 @@ func (r *Recurrence) stateLen(s attn.Shape) int {
 	return n
 }
 
-// recordLen is what one chunk keeps: a state, and the decay over the chunk.
+// recordLen is what one chunk keeps: a state, and the sums of the log decays over the chunk.
 func (r *Recurrence) recordLen(s attn.Shape) int {
 	n := r.stateLen(s)
 	if r.Gated {
@@ -262,7 +262,8 @@ func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
 	ws.Release(mark)
 }
 
-// contributeTask writes what one chunk adds to the state, and its decay, to the chunk's record.
+// contributeTask writes what one chunk adds to the state, and the sums of its log decays, to the
+// chunk's record.
 func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
@@ -272,7 +273,7 @@ func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	rec := a.record(kv, chunk)
 	t.contribute(rec[:a.stateLen(a.c.Shape)])
 	if a.Gated {
-		copy(rec[a.stateLen(a.c.Shape):], t.total())
+		copy(rec[a.stateLen(a.c.Shape):], t.decaySums())
 	}
 }
 
@@ -319,14 +320,14 @@ func headTask(s *attn.Scratch, a *recurArgs, task int) {
 			if a.records != nil {
 				rec := a.record(kv, chunk)
 				copy(rec, t.s)
-				copy(rec[len(t.s):], t.total())
+				copy(rec[len(t.s):], t.decaySums())
 			}
 			if t.row0 < t.n {
 				t.emit(t.s)
 			}
 		}
 		t.contribute(t.u)
-		a.advance(t.s, t.total(), t.u)
+		a.advance(t.s, t.decaySums(), t.u)
 	}
 	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
@@ -347,21 +348,34 @@ func readTask(s *attn.Scratch, a *recurArgs, task int) {
 // decay that rounds back to the same number would keep them for ever.
 const recurTiny = 1e-30
 
-// advance computes s = diag(decay)·s + u; no decay means 1.
-func (r *Recurrence) advance(s, decay, u []float32) {
+// advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
+func (r *Recurrence) advance(s, sums, u []float32) {
 	if !r.Gated {
-		kernel.Axpy(1, u, s)
+		kernel.Add(s, u)
 		return
 	}
-	width := len(s) / len(decay)
-	for i, d := range decay {
-		row := s[i*width:][:width]
-		for j, x := range u[i*width:][:width] {
-			y := float32(row[j]*d) + x
-			if y < recurTiny && y > -recurTiny {
-				y = 0
+	width := len(s) / len(sums)
+	for i, g := range sums {
+		row, u := s[i*width:][:width], u[i*width:][:width]
+		if g > -0.5 && g <= 0 {
+			// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
+			m := float32(math.Expm1(float64(g)))
+			for j, x := range u {
+				row[j] = ended(row[j] + float32(row[j]*m) + x)
 			}
-			row[j] = y
+			continue
+		}
+		d := float32(math.Exp(float64(g)))
+		for j, x := range u {
+			row[j] = ended(float32(row[j]*d) + x)
 		}
 	}
+}
+
+// ended returns x, or 0 where x is tiny.
+func ended(x float32) float32 {
+	if x < recurTiny && x > -recurTiny {
+		return 0
+	}
+	return x
 }

@@ -142,12 +142,12 @@ func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int) {
 	}
 }
 
-// total returns the decay over the chunk, nil without a gate.
-func (t *recurChunk) total() []float32 {
+// decaySums returns the sums of the log decays over the chunk, nil without a gate.
+func (t *recurChunk) decaySums() []float32 {
 	if !t.Gated {
 		return nil
 	}
-	return t.gate.total()
+	return t.gate.sums
 }
 
 // contribute writes what the chunk adds to the state.

@@ -45,7 +45,7 @@ func (t *recurGrad) throughState(s, ds []float32) {
 	productAdd(t.dk[:n*dk], t.dx, g.toEnd)
 	product(g.rows[:n*dk], t.k, g.toEnd)
 	t.fromBegin(0, n)
-	for c, d := range t.total() {
+	for c, d := range g.row(g.fromStart, n-1) {
 		t.run[c] = d * kernel.Dot(s[c*dv:][:dv], ds[c*dv:])
 	}
 	for i := range n {

@@ -139,7 +139,7 @@ func gradHeadTask(s *attn.Scratch, a *recurArgs, task int) {
 		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
 		t.loadKeys()
 		t.gradients(a.record(kv, chunk), t.s)
-		a.advance(t.s, t.total(), t.u)
+		a.advance(t.s, t.decaySums(), t.u)
 	}
 	a.storeInitial(seg, kv, t.s)
 }
