@@ -15,9 +15,6 @@ import (
 // by token.
 const recurStep = 16
 
-// recurFlush is how often, in tokens, stepping sets the tiny numbers of a decayed state to 0.
-const recurFlush = 16
-
 // RecurState is the decoding state of a Recurrence: constant in size, whatever the length.
 type RecurState struct {
 	r     *Recurrence
@@ -210,9 +207,7 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 			copy(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv))
 			kernel.Exp(decay)
 			kernel.Update(m, decay, x, v)
-			if (a.lens[g.Row]+j+1)%recurFlush == 0 {
-				flush(state)
-			}
+			a.flush(state, a.lens[g.Row]+j, 1)
 		} else {
 			kernel.Update(m, nil, x, v)
 		}
@@ -239,13 +234,7 @@ func (r *Recurrence) read(out, x, q, state []float32) {
 			f = 1 / f
 		}
 	}
-	scale(out, f)
-}
-
-func flush(x []float32) {
-	for i, y := range x {
-		x[i] = ended(y)
-	}
+	kernel.Scale(f, out)
 }
 
 func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
