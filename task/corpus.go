@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -84,18 +85,14 @@ func readAny(path string) ([]byte, error) {
 	if !info.IsDir() {
 		return readFile(path)
 	}
-	return join(path, func(string, fs.DirEntry) bool { return true })
-}
-
-// join reads the regular files under a folder in lexical order, but for folders and files that keep rejects.
-func join(folder string, keep func(path string, d fs.DirEntry) bool) ([]byte, error) {
-	paths, err := list(folder, keep)
+	paths, err := list(path, func(string, fs.DirEntry) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	return readFiles(paths)
 }
 
+// list returns the regular files under a folder in lexical order, but for folders and files that keep rejects.
 func list(folder string, keep func(path string, d fs.DirEntry) bool) ([]string, error) {
 	folder, err := filepath.EvalSymlinks(folder)
 	if err != nil {
@@ -197,39 +194,48 @@ func readBooks(folder string) (*corpus, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	file, split := -1, -1
-	for i, name := range strings.Split(strings.TrimSuffix(lines[0], "\r"), "\t") {
-		switch name {
-		case "file":
-			file = i
-		case "lm_split":
-			split = i
-		}
+	parts, err := parseIndex(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", index, err)
 	}
-	if file < 0 || split < 0 {
-		return nil, fmt.Errorf("%s:1: columns %q: want file and lm_split among them", index, lines[0])
-	}
-	var parts [3][]string
-	for n, line := range lines[1:] {
-		fields := strings.Split(strings.TrimSuffix(line, "\r"), "\t")
-		if len(fields) <= max(file, split) {
-			return nil, fmt.Errorf("%s:%d: %d columns: want at least %d", index, n+2, len(fields), max(file, split)+1)
-		}
-		if !filepath.IsLocal(fields[file]) {
-			return nil, fmt.Errorf("%s:%d: file %q: want a path within the folder", index, n+2, fields[file])
-		}
-		path := filepath.Join(folder, fields[file])
-		switch fields[split] {
-		case "train":
-			parts[0] = append(parts[0], path)
-		case "valid":
-			parts[1] = append(parts[1], path)
-		case "test":
-			parts[2] = append(parts[2], path)
-		default:
-			return nil, fmt.Errorf("%s:%d: lm_split %q: want train, valid or test", index, n+2, fields[split])
+	for _, names := range parts {
+		for i := range names {
+			names[i] = filepath.Join(folder, names[i])
 		}
 	}
 	return readParts(parts)
+}
+
+// parseIndex returns the files for training, validation and testing; an error starts with the line's number.
+func parseIndex(text string) (parts [3][]string, err error) {
+	file, split := -1, -1
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			continue
+		}
+		fields := strings.Split(line, "\t")
+		if file < 0 {
+			file, split = slices.Index(fields, "file"), slices.Index(fields, "lm_split")
+			if file < 0 || split < 0 {
+				return parts, fmt.Errorf("%d: columns %q: want file and lm_split among them", n, fields)
+			}
+			continue
+		}
+		if len(fields) <= max(file, split) {
+			return parts, fmt.Errorf("%d: %d columns: want at least %d", n, len(fields), max(file, split)+1)
+		}
+		name := fields[file]
+		if !filepath.IsLocal(name) {
+			return parts, fmt.Errorf("%d: file %q: want a path within the folder", n, name)
+		}
+		part := slices.Index([]string{"train", "valid", "test"}, fields[split])
+		if part < 0 {
+			return parts, fmt.Errorf("%d: lm_split %q: want train, valid or test", n, fields[split])
+		}
+		parts[part] = append(parts[part], name)
+	}
+	return parts, nil
 }

@@ -32,7 +32,7 @@ type MQAR struct {
 	Vocab  int     `opt:"vocab"`  // more than the length
 	Length int     `opt:"length"` // tokens in a row; even
 	Pairs  int     `opt:"pairs"`  // at most a quarter of the length
-	Power  float64 `opt:"power"`  // exponent of the slots' distribution; more than 0
+	Power  float64 `opt:"power"`  // exponent of the slots' distribution; above 0, at most 10
 	Random bool    `opt:"random"` // fillers are random tokens, or else token 0
 	Reach  int     `opt:"reach"`  // tokens back that a model can see: splits accuracy into near and far; 0 for none
 	Eval   int     `opt:"eval"`   // rows of the test set
@@ -47,8 +47,8 @@ func (o MQAR) New() (Task, error) {
 		return nil, options.Error("vocab", o.Vocab, fmt.Sprintf("an integer of more than the length, %d", o.Length))
 	case o.Pairs < 1 || o.Pairs > o.Length/4:
 		return nil, options.Error("pairs", o.Pairs, fmt.Sprintf("1 to a quarter of the length, %d", o.Length/4))
-	case o.Power <= 0:
-		return nil, options.Error("power", o.Power, "a number above 0")
+	case o.Power <= 0 || o.Power > 10:
+		return nil, options.Error("power", o.Power, "a number above 0, at most 10")
 	case o.Reach < 0:
 		return nil, options.Error("reach", o.Reach, "an integer of at least 0")
 	case o.Eval < 1:

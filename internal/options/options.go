@@ -27,7 +27,7 @@ const special = ":,|=/()\" \t\n"
 // CheckName keeps names usable in spellings, benchmark names and result keys.
 func CheckName(s string) error {
 	if s == "" || strings.ContainsAny(s, special) {
-		return fmt.Errorf("name %q: want letters, digits, - _ .", s)
+		return fmt.Errorf("name %q: want letters, digits, ., - and _", s)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func set(f reflect.Value, name, text string) error {
 			return nil
 		}
 		if text == "" || strings.ContainsAny(text, special) {
-			return Error(name, strconv.Quote(text), "letters, digits, - _ .")
+			return Error(name, strconv.Quote(text), "letters, digits, ., - and _")
 		}
 		f.SetString(text)
 	default:
@@ -173,7 +173,7 @@ func text(f reflect.Value) string {
 	return fmt.Sprint(f.Interface())
 }
 
-// escape writes everything but letters, digits, - _ . as %XX, byte by byte.
+// escape writes everything but letters, digits, ., - and _ as %XX, byte by byte.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
