@@ -1,6 +1,8 @@
+//go:build !amd64 || purego
+
 package kernel
 
-// One level for now: every primitive runs its generic loop.
+// Without assembly every primitive runs its generic loop.
 
 func mulLevel(add bool, scale []float32, m, n, k int, a, b, c Mat) {
 	mulGeneric(add, scale, m, n, k, a, b, c)
@@ -22,3 +24,8 @@ func unpack(dst Mat, src []float32, r, c int, s []float32) {
 func unpackAdd(dst Mat, src []float32, r, c int, s []float32) {
 	unpackGeneric(dst, src, r, c, s, true)
 }
+
+func highest() int { return levelGeneric }
+
+func fmaLoop(n int) int64          { return fmaLoopGeneric(n) }
+func readLoop(x []float32) float32 { return readLoopGeneric(x) }

@@ -1,0 +1,94 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// peakRate is the rate of the FMA loop now, over about 3 ms.
+func peakRate() float64 {
+	t := time.Now()
+	f := FMALoop(1 << 18)
+	return float64(f) / time.Since(t).Seconds()
+}
+
+// ofPeak is the median of 15 rates of f, each divided by the FMA rate just before and after: a clock that changes
+// speed under the benchmark changes both.
+func ofPeak(flops float64, f func()) (ratio, rate float64) {
+	n := 1
+	for {
+		t := time.Now()
+		for range n {
+			f()
+		}
+		if time.Since(t) > 4*time.Millisecond {
+			break
+		}
+		n *= 2
+	}
+	var ratios, rates []float64
+	for range 15 {
+		before := peakRate()
+		t := time.Now()
+		for range n {
+			f()
+		}
+		r := flops * float64(n) / time.Since(t).Seconds()
+		after := peakRate()
+		ratios = append(ratios, r/((before+after)/2))
+		rates = append(rates, r)
+	}
+	slices.Sort(ratios)
+	slices.Sort(rates)
+	return ratios[len(ratios)/2], rates[len(rates)/2]
+}
+
+func reportOfPeak(b *testing.B, flops float64, f func()) {
+	b.Helper()
+	ratio, rate := ofPeak(flops, f)
+	for b.Loop() {
+		f()
+	}
+	b.ReportMetric(ratio, "of-peak")
+	b.ReportMetric(rate, "FLOP/s")
+}
+
+func uniform(n int) []float32 {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = r.Float32() - 0.5
+	}
+	return x
+}
+
+// BenchmarkMul has the shapes of attention (128 keys, 32 lanes: A by rows is K, A by columns is Vᵀ; ld is
+// the stride of K and V) and of dense layers.
+func BenchmarkMul(b *testing.B) {
+	for _, d := range []int{64, 128} {
+		for _, heads := range []int{1, 8} {
+			ld := heads * d
+			a, q, s := uniform(128*ld), uniform(d*Lanes), make([]float32, 128*Lanes)
+			b.Run(fmt.Sprintf("shape=rows/d=%d/ld=%d", d, ld), func(b *testing.B) {
+				reportOfPeak(b, 2*128*Lanes*float64(d), func() { Mul(128, Lanes, d, Rows(a, ld), Rows(q, Lanes), Rows(s, Lanes)) })
+			})
+			p, o, scale := uniform(128*Lanes), make([]float32, d*Lanes), uniform(Lanes)
+			b.Run(fmt.Sprintf("shape=cols/d=%d/ld=%d", d, ld), func(b *testing.B) {
+				reportOfPeak(b, 2*128*Lanes*float64(d), func() { MulScale(scale, d, Lanes, 128, Rows(a, ld).T(), Rows(p, Lanes), Rows(o, Lanes)) })
+			})
+		}
+	}
+	for _, s := range [][3]int{{1024, 256, 256}, {1024, 768, 256}, {1024, 256, 1024}, {1024, 1024, 1024}, {128, 1000, 100}, {1000, 130, 250}} {
+		m, n, k := s[0], s[1], s[2]
+		x, w, y := uniform(m*k), uniform(k*n), uniform(m*n)
+		b.Run(fmt.Sprintf("shape=dense/m=%d/n=%d/k=%d", m, n, k), func(b *testing.B) {
+			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { Mul(m, n, k, Rows(x, k), Rows(w, n), Rows(y, n)) })
+		})
+		b.Run(fmt.Sprintf("shape=denseT/m=%d/n=%d/k=%d", k, n, m), func(b *testing.B) {
+			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { MulAdd(k, n, m, Rows(x, k).T(), Rows(y, n), Rows(w, n)) })
+		})
+	}
+}
