@@ -63,24 +63,36 @@ func Measure(ctx context.Context, c Case, k Kind, seed uint64, o Options) (resul
 	}
 	r.Iters, r.Values = t.iters, values
 	r.Values = append(r.Values, results.Value{Value: t.heap, Unit: "B/op"}, results.Value{Value: t.allocs, Unit: "allocs/op"})
-	if k == Prefill && o.Fidelity > 0 {
-		v, err := p.fidelity(o.Fidelity)
-		if err != nil {
-			return fail(err)
-		}
-		r.Values = append(r.Values, v...)
+	more, err := p.extras(ctx, childCell{c, k, seed}, o)
+	if err != nil {
+		return fail(err)
 	}
-	if !o.NoRSS {
-		v, ok, err := childRSS(ctx, childCell{c, k, seed}, o.childArgs)
-		if err != nil {
-			return fail(err)
-		}
-		if ok {
-			r.Values = append(r.Values, results.Value{Value: float64(v), Unit: "peak-RSS-B"})
-		}
-	}
+	r.Values = append(r.Values, more...)
 	r.Config = append(Config(), caseConfig(&p.info, seed)...)
 	return r, nil
+}
+
+// extras are the figures that are not of a step's time: errors of the output, and resident memory.
+func (p *probe) extras(ctx context.Context, c childCell, o Options) ([]results.Value, error) {
+	var list []results.Value
+	if c.Kind == Prefill && o.Fidelity > 0 {
+		v, err := p.fidelity(o.Fidelity)
+		if err != nil {
+			return nil, err
+		}
+		list = v
+	}
+	if o.NoRSS {
+		return list, nil
+	}
+	n, ok, err := childRSS(ctx, c, o.childArgs)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		list = append(list, results.Value{Value: float64(n), Unit: "peak-RSS-B"})
+	}
+	return list, nil
 }
 
 // timing is what the clock and the heap saw of a number of steps.
