@@ -179,7 +179,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"full disk", "/dev/full", "/dev/full: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before, _ := os.ReadFile(c.path)
+			var before []byte
+			if c.path != "/dev/full" { // it reads as zeros without end
+				before, _ = os.ReadFile(c.path)
+			}
 			s, err := Open(c.path)
 			if err == nil {
 				s.Close()

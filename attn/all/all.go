@@ -1,0 +1,6 @@
+// Package all registers the mechanisms of this module, for programs that import it blank.
+package all
+
+import (
+	_ "attnbench/attn/full"
+)
