@@ -3,4 +3,6 @@ package all
 
 import (
 	_ "attnbench/attn/full"
+	_ "attnbench/attn/sliding"
+	_ "attnbench/attn/sparse"
 )
