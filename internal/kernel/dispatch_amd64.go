@@ -17,23 +17,9 @@ func highest() int {
 	return levelAVX2
 }
 
-func (s *Softmax) step(tile []float32)                 { s.stepGeneric(tile) }
-func weights(tile, lse []float32)                      { weightsGeneric(tile, lse) }
-func weightsGrad(p, dp, delta []float32)               { weightsGradGeneric(p, dp, delta) }
-func expSum(x []float32, max float32) float32          { return expSumGeneric(x, max) }
-func maxOf(x []float32) float32                        { return maxGeneric(x) }
-func dot(x, y []float32) float32                       { return dotGeneric(x, y) }
-func axpy(a float32, x, y []float32)                   { axpyGeneric(a, x, y) }
-func dots(out, x []float32, m Mat)                     { dotsGeneric(out, x, m) }
-func combine(acc, w []float32, m Mat)                  { combineGeneric(acc, w, m) }
-func update(s Mat, decay, k, v []float32)              { updateGeneric(s, decay, k, v) }
-func pack(dst []float32, src Mat, r, c int, s float32) { packGeneric(dst, src, r, c, s) }
-func unpack(dst Mat, src []float32, r, c int, s []float32) {
-	unpackGeneric(dst, src, r, c, s, false)
-}
-func unpackAdd(dst Mat, src []float32, r, c int, s []float32) {
-	unpackGeneric(dst, src, r, c, s, true)
-}
+// strip is how many elements one call into assembly gets: a few µs, since it cannot be preempted.
+// Sums are formed strip by strip, so it is part of their order.
+const strip = 1 << 13
 
 func fmaLoop(n int) int64 {
 	switch level {
@@ -62,4 +48,72 @@ func readLoop(x []float32) float32 {
 		}
 	}
 	return s + readLoopGeneric(x)
+}
+
+func dot(x, y []float32) float32 {
+	if level == levelGeneric {
+		return dotGeneric(x, y)
+	}
+	var s float32
+	for len(x) > 0 {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			s += dotAVX512(&x[0], &y[0], n)
+		} else {
+			s += dotAVX2(&x[0], &y[0], n)
+		}
+		x, y = x[n:], y[n:]
+	}
+	return s
+}
+
+func sum(x []float32) float32 {
+	if level == levelGeneric {
+		return sumGeneric(x)
+	}
+	var s float32
+	for len(x) > 0 {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			s += sumAVX512(&x[0], n)
+		} else {
+			s += sumAVX2(&x[0], n)
+		}
+		x = x[n:]
+	}
+	return s
+}
+
+func sumSquares(x []float32) float32 {
+	if level == levelGeneric {
+		return dotGeneric(x, x)
+	}
+	var s float32
+	for len(x) > 0 {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			s += sumSquaresAVX512(&x[0], n)
+		} else {
+			s += sumSquaresAVX2(&x[0], n)
+		}
+		x = x[n:]
+	}
+	return s
+}
+
+func maxOf(x []float32) float32 {
+	if level == levelGeneric {
+		return maxGeneric(x)
+	}
+	m := NegInf
+	for len(x) > 0 {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			m = max(m, maxAVX512(&x[0], n)) // the builtin keeps NaN
+		} else {
+			m = max(m, maxAVX2(&x[0], n))
+		}
+		x = x[n:]
+	}
+	return m
 }

@@ -27,5 +27,16 @@ func unpackAdd(dst Mat, src []float32, r, c int, s []float32) {
 
 func highest() int { return levelGeneric }
 
-func fmaLoop(n int) int64          { return fmaLoopGeneric(n) }
-func readLoop(x []float32) float32 { return readLoopGeneric(x) }
+func fmaLoop(n int) int64                          { return fmaLoopGeneric(n) }
+func readLoop(x []float32) float32                 { return readLoopGeneric(x) }
+func scaleBy(a float32, x []float32)               { scaleGeneric(a, x) }
+func addTo(dst, x []float32)                       { addGeneric(dst, x) }
+func times(dst, x []float32)                       { timesGeneric(dst, x) }
+func sum(x []float32) float32                      { return sumGeneric(x) }
+func sumSquares(x []float32) float32               { return dotGeneric(x, x) }
+func sigmoid(dst, x []float32)                     { sigmoidGeneric(dst, x) }
+func silu(dst, x []float32)                        { siluGeneric(dst, x) }
+func siluGrad(dx, x, dy []float32)                 { siluGradGeneric(dx, x, dy) }
+func gelu(dst, x []float32)                        { geluGeneric(dst, x) }
+func geluGrad(dx, x, dy []float32)                 { geluGradGeneric(dx, x, dy) }
+func adamW(p, g, m, v []float32, c *adamConstants) { adamWGeneric(p, g, m, v, c) }

@@ -33,25 +33,26 @@ func mulDirect(mode int, scale []float32, m, n, k int, a, b, c Mat) {
 		arow: 4 * a.Row, acol: 4 * a.Col, brow: 4 * b.Row, bnext: 4 * width, crow: 4 * c.Row,
 		k: k, mode: mode,
 	}
-	strip := func(j, panels, kind, cols int) {
-		t.a = unsafe.SliceData(a.Data)
-		t.b = off(unsafe.SliceData(b.Data), j)
-		t.c = off(unsafe.SliceData(c.Data), j)
+	j := n / width * width
+	if j > 0 {
+		t.a, t.b, t.c, t.scale = first(a.Data), first(b.Data), first(c.Data), first(scale)
+		t.panels = n / width
+		run(t, m, height, width, full)
+	}
+	if rest := n - j; rest > 0 {
+		t.a, t.b, t.c = first(a.Data), first(b.Data[j:]), first(c.Data[j:])
 		if mode == rescale {
-			t.scale = off(unsafe.SliceData(scale), j)
+			t.scale = first(scale[j:])
 		}
-		t.panels, t.cols = panels, cols
-		t.run(m, height, width, kind)
-	}
-	j := 0
-	if n >= width {
-		strip(0, n/width, full, 0)
-		j = n / width * width
-	}
-	switch rest := n - j; {
-	case rest > width/2:
-		strip(j, 1, edgeTwo, rest-width/2)
-	case rest > 0:
-		strip(j, 1, edgeHalf, rest)
+		t.panels = 1
+		if rest > width/2 {
+			t.cols = rest - width/2
+			run(t, m, height, width, edgeTwo)
+		} else {
+			t.cols = rest
+			run(t, m, height, width, edgeHalf)
+		}
 	}
 }
+
+func first(x []float32) *float32 { return unsafe.SliceData(x) }

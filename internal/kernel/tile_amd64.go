@@ -48,37 +48,42 @@ func off(p *float32, n int) *float32 {
 
 // run multiplies m rows. A short last tile would leave the multipliers waiting for its few
 // accumulators, so it shares the rows of the tile before it: 6+2 becomes 4+4.
-func (t *tile) run(m, height, width, kind int) {
+//
+// t is passed by value: what is stored through a pointer counts as escaped, and with it the
+// slices of the caller.
+func run(t tile, m, height, width, kind int) {
 	whole, rest := m/height, m%height
 	if rest > 0 && rest < 4 && whole > 0 {
 		whole--
 		rest += height
 	}
 	most := max(1, maxWork/(height*width*max(1, t.k)*t.panels))
-	a, c, i := t.a, t.c, 0
-	rows := func(r, tiles int) {
-		// Never off the end: the collector takes such a pointer for one to the next object.
-		t.a, t.c = off(a, i*t.arow/4), off(c, i*t.crow/4)
-		t.tiles = tiles
-		p := (*uint64)(unsafe.Pointer(t))
-		if level == levelAVX512 {
-			tileAVX512(p, 3*r+kind)
-		} else {
-			tileAVX2(p, 3*r+kind)
-		}
-		i += r * tiles
-	}
+	i := 0
 	for whole > 0 {
 		n := min(whole, most)
-		rows(height, n)
+		runTiles(t, i, height, n, kind)
+		i += n * height
 		whole -= n
 	}
 	if rest > height {
-		rows((rest+1)/2, 1)
+		runTiles(t, i, (rest+1)/2, 1, kind)
+		i += (rest + 1) / 2
 		rest /= 2
 	}
 	if rest > 0 {
-		rows(rest, 1)
+		runTiles(t, i, rest, 1, kind)
+	}
+}
+
+// runTiles runs tiles of r rows from row i on.
+func runTiles(t tile, i, r, tiles, kind int) {
+	t.a, t.c = off(t.a, i*t.arow/4), off(t.c, i*t.crow/4)
+	t.tiles = tiles
+	p := (*uint64)(unsafe.Pointer(&t))
+	if level == levelAVX512 {
+		tileAVX512(p, 3*r+kind)
+	} else {
+		tileAVX2(p, 3*r+kind)
 	}
 }
 
