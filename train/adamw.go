@@ -6,6 +6,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/autograd"
+	"attnbench/internal/kernel"
 )
 
 // AdamW is Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2):
@@ -99,50 +100,27 @@ func (o *AdamW) Norm(ws *attn.Workspace, step int) (float64, error) {
 // Norm finds out.
 func (o *AdamW) Step(ws *attn.Workspace, rate, scale float64) {
 	o.step++
-	t := float64(o.step)
-	attn.Parallel(ws, len(o.blocks), 0, adamArgs{
-		o: o, rate: rate, scale: scale,
-		c1: 1 / (1 - math.Pow(o.Beta1, t)), c2: 1 / (1 - math.Pow(o.Beta2, t)),
-	}, func(_ *attn.Scratch, a *adamArgs, task int) {
-		b := a.o.blocks[task]
-		p := a.o.params[b.param]
-		a.update(p.Data[b.lo:b.hi], p.Grad[b.lo:b.hi], a.o.m[b.param][b.lo:b.hi], a.o.v[b.param][b.lo:b.hi], p.Decay)
+	attn.Parallel(ws, len(o.blocks), 0, adamArgs{o, rate, scale}, func(_ *attn.Scratch, a *adamArgs, task int) {
+		o, b := a.o, a.o.blocks[task]
+		p := o.params[b.param]
+		g := p.Grad[b.lo:b.hi]
+		if a.scale != 1 {
+			for i, x := range g { // in float64: the scale of a huge gradient is subnormal in float32
+				g[i] = float32(float64(x) * a.scale)
+			}
+		}
+		step := kernel.AdamWStep{LR: a.rate, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Step: o.step}
+		if p.Decay {
+			step.Decay = o.Decay
+		}
+		kernel.AdamW(p.Data[b.lo:b.hi], g, o.m[b.param][b.lo:b.hi], o.v[b.param][b.lo:b.hi], step)
+		clear(g)
 	})
 }
 
 type adamArgs struct {
 	o           *AdamW
 	rate, scale float64
-	c1, c2      float64 // bias corrections
-}
-
-// update is one block of a step. Conversions forbid a fused multiply-add: the same bits on any processor.
-func (a *adamArgs) update(p, g, m, v []float32, decay bool) {
-	keep := float32(1)
-	if decay {
-		keep = float32(1 - a.rate*a.o.Decay)
-	}
-	b1, b2 := float32(a.o.Beta1), float32(a.o.Beta2)
-	a1, a2 := float32(1-a.o.Beta1), float32(1-a.o.Beta2)
-	rate, c2, eps := float32(a.rate*a.c1), float32(a.c2), float32(a.o.Eps)
-	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
-	for i := range p {
-		x := float32(float64(g[i]) * a.scale)
-		g[i] = 0
-		m[i] = normal(float32(b1*m[i]) + float32(a1*x))
-		v[i] = normal(float32(b2*v[i]) + float32(a2*float32(x*x)))
-		root := float32(math.Sqrt(float64(float32(v[i] * c2))))
-		p[i] = float32(keep*p[i]) - float32(float32(rate*m[i])/(root+eps))
-	}
-}
-
-// normal makes a subnormal number 0: a moment that decays would otherwise stay subnormal for ever, and slow.
-func normal(x float32) float32 {
-	const smallest = 0x1p-126
-	if x < smallest && x > -smallest {
-		return 0
-	}
-	return x
 }
 
 // ClipScale returns the factor that brings gradients of the given norm to the limit, 1 when they are below it
