@@ -34,20 +34,27 @@ func (t *Tape) blocks(o *op, g []float32, rows, cols int, f blockFunc) {
 	t.run(blockArgs{t: t, o: o, g: g, rows: rows, size: blockRows(cols), f: f})
 }
 
-// blocksSum is blocks with width sums over rows, added to dst in the order of the blocks.
-func (t *Tape) blocksSum(o *op, g []float32, rows, cols int, dst []float32, f blockFunc) {
-	size, width := blockRows(cols), len(dst)
-	m := t.ws.Mark()
+// blocksSum is blocks with sums over rows, added to the gradient of v in the order of the blocks.
+func (t *Tape) blocksSum(o *op, g []float32, rows, cols int, v Var, f blockFunc) {
+	size, width, dst := blockRows(cols), t.size(v), t.gradSum(v)
+	m := t.scratchMark()
+	defer t.scratchRelease(m)
 	n := (rows + size - 1) / size
-	sums := t.ws.Zeros(n * width)
+	sums := t.scratch(n * width)
+	if t.dry != nil {
+		return
+	}
+	clear(sums)
 	t.run(blockArgs{t: t, o: o, g: g, rows: rows, size: size, sums: sums, width: width, f: f})
 	for i := range n {
 		kernel.Axpy(1, sums[i*width:(i+1)*width], dst)
 	}
-	t.ws.Release(m)
 }
 
 func (t *Tape) run(a blockArgs) {
+	if t.dry != nil {
+		return
+	}
 	attn.Parallel(t.ws, (a.rows+a.size-1)/a.size, 0, a, func(_ *attn.Scratch, a *blockArgs, task int) {
 		b := block{lo: task * a.size, hi: min((task+1)*a.size, a.rows)}
 		if a.sums != nil {
@@ -61,6 +68,9 @@ type pairArgs struct{ dst, src []float32 }
 
 // addTo computes dst += src.
 func (t *Tape) addTo(dst, src []float32) {
+	if t.dry != nil {
+		return
+	}
 	n := (len(dst) + blockFloats - 1) / blockFloats
 	attn.Parallel(t.ws, n, 0, pairArgs{dst, src}, func(_ *attn.Scratch, a *pairArgs, task int) {
 		lo, hi := task*blockFloats, min((task+1)*blockFloats, len(a.dst))

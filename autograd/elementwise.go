@@ -97,7 +97,7 @@ func (t *Tape) backBinary(o *op, g []float32) {
 			t.gradSum(o.b)
 			t.blocks(o, g, na.rows, na.cols, binaryGradB)
 		} else {
-			t.blocksSum(o, g, na.rows, na.cols, t.gradSum(o.b), binaryGradB)
+			t.blocksSum(o, g, na.rows, na.cols, o.b, binaryGradB)
 		}
 	}
 	if t.need(o.a) {
@@ -192,8 +192,8 @@ func (t *Tape) AddScalar(a Var, s float32) Var {
 	n := t.nodes[a]
 	o := t.result(n.rows, n.cols, op{code: opShift, a: a, x: s})
 	out := t.nodes[o.out].data
-	for i, v := range n.data {
-		out[i] = v + s
+	for i := range out {
+		out[i] = n.data[i] + s
 	}
 	return o.out
 }
@@ -236,6 +236,9 @@ func (t *Tape) Softplus(a Var) Var { return t.Activate(a, Softplus) }
 // Exp returns e^a.
 func (t *Tape) Exp(a Var) Var { return t.Activate(a, Exp) }
 
+// Log returns the natural logarithm.
+func (t *Tape) Log(a Var) Var { return t.Activate(a, Log) }
+
 // SwiGLU returns silu(gate)∘up for x [rows, 2·width] = [gate | up] (Shazeer 2020, arXiv:2002.05202), so that one product makes both.
 func (t *Tape) SwiGLU(x Var) Var {
 	n := t.nodes[x]
@@ -259,7 +262,7 @@ func (t *Tape) SwiGLU(x Var) Var {
 
 func (t *Tape) backSwiGLU(o *op, g []float32) {
 	n := t.nodes[o.a]
-	o.u = t.arena.Floats(len(n.data))
+	o.u = t.floats(n.rows * n.cols)
 	t.blocks(o, g, n.rows, n.cols, func(t *Tape, o *op, g []float32, b block) {
 		w := t.nodes[o.out].cols
 		var s [256]float32
@@ -283,7 +286,7 @@ func (t *Tape) backSwiGLU(o *op, g []float32) {
 func (t *Tape) Sum(a Var) Var { return t.sum(a, 1) }
 
 // Mean returns the mean of all elements, [1, 1]; 0 for none.
-func (t *Tape) Mean(a Var) Var { return t.sum(a, 1/float32(max(len(t.nodes[a].data), 1))) }
+func (t *Tape) Mean(a Var) Var { return t.sum(a, 1/float32(max(t.size(a), 1))) }
 
 func (t *Tape) sum(a Var, scale float32) Var {
 	n := t.nodes[a]
@@ -292,13 +295,14 @@ func (t *Tape) sum(a Var, scale float32) Var {
 	for i := 0; i < len(n.data); i += blockFloats {
 		total += float64(sumOf(n.data[i:min(i+blockFloats, len(n.data))]))
 	}
-	t.nodes[o.out].data[0] = float32(total) * scale
+	if t.dry == nil {
+		t.nodes[o.out].data[0] = float32(total) * scale
+	}
 	return o.out
 }
 
 func (t *Tape) backSum(o *op, g []float32) {
-	d := t.gradSum(o.a)
-	for i := range d {
+	for i, d := 0, t.gradSum(o.a); i < len(d); i++ {
 		d[i] += g[0] * o.x
 	}
 }

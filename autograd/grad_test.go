@@ -137,6 +137,7 @@ func gradCases() []gradCase {
 				return map64(bin64(bin64(mul64(m[0], m[1], nil), m[2], plus), m[3], plus), func(x float64) float64 { return act64(a, x) })
 			})
 	}
+	add("log", [][2]int{{5, 7}}, func(t *Tape, v []Var) Var { return t.Log(t.Exp(v[0])) }, func(m []mat64) mat64 { return m[0] })
 	add("linear plain", [][2]int{{3, 6}, {6, 4}}, func(t *Tape, v []Var) Var { return t.Linear(v[0], v[1], None, None, Identity) },
 		func(m []mat64) mat64 { return mul64(m[0], m[1], nil) })
 	add("matmul", [][2]int{{70, 6}, {6, 13}}, func(t *Tape, v []Var) Var { return t.MatMul(v[0], v[1]) },

@@ -23,6 +23,7 @@ const (
 	LogSigmoid // log σ(x)
 	Softplus   // log(1+e^x)
 	Exp
+	Log
 )
 
 // apply computes dst = act(x); the two may be the same slice.
@@ -73,6 +74,10 @@ func applyShort(act Activation, dst, x, s []float32) {
 	case Exp:
 		copy(dst, x)
 		kernel.Exp(dst)
+	case Log:
+		for i, v := range x {
+			dst[i] = float32(math.Log(float64(v)))
+		}
 	}
 }
 
@@ -125,6 +130,10 @@ func slopeShort(act Activation, g, x, y, s []float32) {
 	case Exp:
 		for i, p := range y {
 			g[i] *= p
+		}
+	case Log:
+		for i, v := range x {
+			g[i] /= v
 		}
 	}
 }

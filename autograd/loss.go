@@ -32,10 +32,10 @@ func (t *Tape) CrossEntropy(logits Var, labels []int32, smoothing float32) Var {
 	o := t.result(1, 1, op{code: opCrossEntropy, a: logits, i: count, x: smoothing, idx: labels})
 	kept := t.keeps(o)
 	if kept {
-		o.u = t.arena.Floats(len(n.data))
+		o.u = t.floats(n.rows * n.cols)
 	}
-	m := t.ws.Mark()
-	rows := t.ws.Floats(n.rows)
+	m := t.scratchMark()
+	rows := t.scratch(n.rows)
 	o.v = rows
 	t.blocks(o, nil, n.rows, n.cols, crossEntropyBlock)
 	total := 0.0
@@ -43,8 +43,10 @@ func (t *Tape) CrossEntropy(logits Var, labels []int32, smoothing float32) Var {
 		total += float64(x)
 	}
 	o.v = nil
-	t.ws.Release(m)
-	t.nodes[o.out].data[0] = float32(total / float64(max(count, 1)))
+	t.scratchRelease(m)
+	if t.dry == nil {
+		t.nodes[o.out].data[0] = float32(total / float64(max(count, 1)))
+	}
 	return o.out
 }
 
@@ -109,7 +111,7 @@ func lossOf(x []float32, label int, smoothing, top, sum float32) float32 {
 }
 
 func (t *Tape) backCrossEntropy(o *op, g []float32) {
-	if g[0] != 1 {
+	if t.dry == nil && g[0] != 1 {
 		o.v = g
 		n := t.nodes[o.a]
 		t.blocks(o, o.u, n.rows, n.cols, func(t *Tape, o *op, d []float32, b block) {

@@ -3,6 +3,7 @@ package autograd
 import (
 	"fmt"
 
+	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
 
@@ -53,7 +54,7 @@ func (t *Tape) CausalMask(a Var) Var {
 	o := t.result(n.rows, n.cols, op{code: opCausalMask, a: a})
 	out := t.nodes[o.out].data
 	copy(out, n.data)
-	for i := range n.rows {
+	for i := 0; i < n.rows && t.dry == nil; i++ {
 		row := out[i*n.cols : (i+1)*n.cols]
 		for j := visible(true, i, n.rows, n.cols); j < n.cols; j++ {
 			row[j] = kernel.NegInf
@@ -64,7 +65,7 @@ func (t *Tape) CausalMask(a Var) Var {
 
 func (t *Tape) backCausalMask(o *op, g []float32) {
 	n := t.nodes[o.a]
-	for i := range n.rows {
+	for i := 0; i < n.rows && t.dry == nil; i++ {
 		clear(g[i*n.cols+visible(true, i, n.rows, n.cols) : (i+1)*n.cols])
 	}
 	t.give(o.a, g)
@@ -80,11 +81,23 @@ func visible(causal bool, i, queries, keys int) int {
 
 // VisibleKeys returns a column [queries, 1]: the number of keys that each query sees.
 func (t *Tape) VisibleKeys(causal bool, queries, keys int) Var {
-	v := t.push(node{data: t.arena.Floats(queries), rows: queries, cols: 1})
+	v := t.push(node{data: t.floats(queries), rows: queries, cols: 1})
 	for i := range t.nodes[v].data {
 		t.nodes[v].data[i] = float32(visible(causal, i, queries, keys))
 	}
 	return v
+}
+
+// countMasked counts the product of width d over the pairs that the mask admits.
+func (t *Tape) countMasked(causal bool, queries, keys, d int) {
+	if t.dry == nil {
+		return
+	}
+	s := attn.Shape{QueryLen: queries, KeyLen: keys, Mask: attn.Cross}
+	if causal {
+		s.Mask = attn.Causal
+	}
+	t.dry.flops += 2 * s.Pairs() * int64(d)
 }
 
 const maskRows = 32 // rows of a task of Scores and Weigh
@@ -97,12 +110,13 @@ func (t *Tape) Scores(q, k Var, causal bool) Var {
 		panic(fmt.Sprintf("autograd: scores of queries %d wide and keys %d wide: want the same", nq.cols, nk.cols))
 	}
 	o := t.result(nq.rows, nk.rows, op{code: opScores, a: q, b: k, i: flag(causal)})
-	m := t.ws.Mark()
-	o.u = t.ws.Floats(len(nk.data)) // kᵀ, for now
-	transpose(o.u, nk.data, nk.rows, nk.cols)
+	m := t.scratchMark()
+	o.u = t.scratch(nk.rows * nk.cols) // kᵀ, for now
+	t.transpose(o.u, nk.data, nk.rows, nk.cols)
+	t.countMasked(causal, nq.rows, nk.rows, nk.cols)
 	t.maskedRows(o, nil, nq.rows, scoresBlock)
 	o.u = nil
-	t.ws.Release(m)
+	t.scratchRelease(m)
 	return o.out
 }
 
@@ -137,6 +151,7 @@ func (t *Tape) backScores(o *op, g []float32) {
 		o.u = t.gradSum(o.a)
 		o.v = t.nodes[o.b].data
 		o.j = nq.cols
+		t.countMasked(o.i == 1, nq.rows, t.nodes[o.b].rows, nq.cols)
 		t.maskedRows(o, g, nq.rows, weighAdd)
 	}
 	if t.need(o.b) {
@@ -154,6 +169,7 @@ func (t *Tape) Weigh(p, v Var, causal bool) Var {
 	o := t.result(np.rows, nv.cols, op{code: opWeigh, a: p, b: v, i: flag(causal)})
 	o.u, o.v, o.j = t.nodes[o.out].data, nv.data, nv.cols
 	clear(o.u)
+	t.countMasked(causal, np.rows, np.cols, nv.cols)
 	t.maskedRows(o, np.data, np.rows, weighAdd)
 	o.u, o.v = nil, nil
 	return o.out
@@ -185,11 +201,12 @@ func (t *Tape) backWeigh(o *op, g []float32) {
 	}
 	if t.need(o.a) { // dp = g·vᵀ over visible keys, 0 elsewhere
 		dp := t.gradSum(o.a)
-		m := t.ws.Mark()
-		o.u, o.v, o.j = t.ws.Floats(len(nv.data)), dp, nv.cols
-		transpose(o.u, nv.data, keys, nv.cols)
+		m := t.scratchMark()
+		o.u, o.v, o.j = t.scratch(keys*nv.cols), dp, nv.cols
+		t.countMasked(o.i == 1, queries, keys, nv.cols)
+		t.transpose(o.u, nv.data, keys, nv.cols)
 		t.maskedRows(o, g, queries, weighGradBlock)
-		t.ws.Release(m)
+		t.scratchRelease(m)
 	}
 }
 
@@ -207,6 +224,7 @@ func weighGradBlock(t *Tape, o *op, g []float32, b block) {
 func (t *Tape) keyGrad(o *op, w, dst, x []float32) {
 	n := t.nodes[o.b]
 	o.u, o.v, o.j = dst, x, n.cols
+	t.countMasked(o.i == 1, t.nodes[o.a].rows, n.rows, n.cols)
 	t.maskedRows(o, w, n.rows, keyGradBlock)
 }
 

@@ -13,7 +13,7 @@ func (t *Tape) mat(v Var) kernel.Mat { return kernel.Rows(t.nodes[v].data, t.nod
 func (t *Tape) Linear(x, w, bias, add Var, act Activation) Var {
 	nx, nw := t.nodes[x], t.nodes[w]
 	fits := nx.cols == nw.rows &&
-		(bias == None || len(t.nodes[bias].data) == nw.cols) &&
+		(bias == None || t.size(bias) == nw.cols) &&
 		(add == None || t.nodes[add].rows == nx.rows && t.nodes[add].cols == nw.cols)
 	if !fits {
 		panic(fmt.Sprintf("autograd: linear: input %d×%d, weight %d×%d: want fitting shapes", nx.rows, nx.cols, nw.rows, nw.cols))
@@ -22,14 +22,14 @@ func (t *Tape) Linear(x, w, bias, add Var, act Activation) Var {
 	out := t.mat(o.out)
 	p := product{m: nx.rows, n: nw.cols, k: nx.cols, a: t.mat(x), b: t.mat(w), c: out, bias: t.nodes[bias].data, act: act, out: out}
 	if act != Identity && t.keeps(o) {
-		o.u = t.arena.Floats(len(out.Data)) // before the activation
+		o.u = t.floats(nx.rows * nw.cols) // before the activation
 		p.c.Data = o.u
 	}
 	if add != None {
 		p.add = true
 		copy(p.c.Data, t.nodes[add].data)
 	}
-	multiply(t.ws, p)
+	t.multiply(p)
 	return o.out
 }
 
@@ -45,22 +45,19 @@ func slopeBlock(t *Tape, o *op, g []float32, b block) {
 func (t *Tape) backLinear(o *op, g []float32) {
 	nx, nw := t.nodes[o.a], t.nodes[o.b]
 	if Activation(o.i) != Identity {
-		if o.u == nil {
-			panic("autograd: linear: its record was not kept")
-		}
 		t.blocks(o, g, nx.rows, nw.cols, slopeBlock)
 	}
 	if t.need(o.c) {
-		t.blocksSum(o, g, nx.rows, nw.cols, t.gradSum(o.c), sumRowsBlock)
+		t.blocksSum(o, g, nx.rows, nw.cols, o.c, sumRowsBlock)
 	}
 	gm := kernel.Rows(g, nw.cols)
 	if t.need(o.b) { // xᵀ·g
 		dw, add := t.gradSpace(o.b)
-		multiply(t.ws, product{add: add, m: nx.cols, n: nw.cols, k: nx.rows, a: t.mat(o.a).T(), b: gm, c: kernel.Rows(dw, nw.cols)})
+		t.multiply(product{add: add, m: nx.cols, n: nw.cols, k: nx.rows, a: t.mat(o.a).T(), b: gm, c: kernel.Rows(dw, nw.cols)})
 	}
 	if t.need(o.a) { // g·wᵀ
 		dx, add := t.gradSpace(o.a)
-		multiply(t.ws, product{add: add, m: nx.rows, n: nx.cols, k: nw.cols, a: gm, b: t.mat(o.b).T(), c: kernel.Rows(dx, nx.cols)})
+		t.multiply(product{add: add, m: nx.rows, n: nx.cols, k: nw.cols, a: gm, b: t.mat(o.b).T(), c: kernel.Rows(dx, nx.cols)})
 	}
 	t.give(o.d, g) // last: g may become the gradient of what was added
 }
@@ -79,7 +76,7 @@ func (t *Tape) MatMul(a, b Var) Var {
 		panic(fmt.Sprintf("autograd: matmul: %d×%d by %d×%d: want fitting shapes", na.rows, na.cols, nb.rows, nb.cols))
 	}
 	o := t.result(na.rows, nb.cols, op{code: opMatMul, a: a, b: b})
-	multiply(t.ws, product{m: na.rows, n: nb.cols, k: na.cols, a: t.mat(a), b: t.mat(b), c: t.mat(o.out)})
+	t.multiply(product{m: na.rows, n: nb.cols, k: na.cols, a: t.mat(a), b: t.mat(b), c: t.mat(o.out)})
 	return o.out
 }
 
@@ -90,7 +87,7 @@ func (t *Tape) MatMulT(a, b Var) Var {
 		panic(fmt.Sprintf("autograd: matmulT: %d×%d by the transpose of %d×%d: want fitting shapes", na.rows, na.cols, nb.rows, nb.cols))
 	}
 	o := t.result(na.rows, nb.rows, op{code: opMatMulT, a: a, b: b})
-	multiply(t.ws, product{m: na.rows, n: nb.rows, k: na.cols, a: t.mat(a), b: t.mat(b).T(), c: t.mat(o.out)})
+	t.multiply(product{m: na.rows, n: nb.rows, k: na.cols, a: t.mat(a), b: t.mat(b).T(), c: t.mat(o.out)})
 	return o.out
 }
 
@@ -103,7 +100,7 @@ func (t *Tape) backMatMul(o *op, g []float32) {
 		if o.code == opMatMul {
 			b = b.T()
 		}
-		multiply(t.ws, product{add: add, m: na.rows, n: na.cols, k: no.cols, a: gm, b: b, c: kernel.Rows(da, na.cols)})
+		t.multiply(product{add: add, m: na.rows, n: na.cols, k: no.cols, a: gm, b: b, c: kernel.Rows(da, na.cols)})
 	}
 	if t.need(o.b) {
 		db, add := t.gradSpace(o.b)
@@ -113,6 +110,6 @@ func (t *Tape) backMatMul(o *op, g []float32) {
 		} else {
 			p.a, p.b = gm.T(), t.mat(o.a) // gᵀ·a
 		}
-		multiply(t.ws, p)
+		t.multiply(p)
 	}
 }

@@ -26,15 +26,15 @@ func (t *Tape) L2Norm(x Var, width int, eps float32) Var {
 
 func (t *Tape) norm(code opcode, x, gain, bias Var, width int, eps float32) Var {
 	n := t.nodes[x]
-	if width < 1 || n.cols%width != 0 || gain != None && len(t.nodes[gain].data) != width || bias != None && len(t.nodes[bias].data) != width {
+	if width < 1 || n.cols%width != 0 || gain != None && t.size(gain) != width || bias != None && t.size(bias) != width {
 		panic(fmt.Sprintf("autograd: norm of %d columns in groups of %d: want a divisor, and a gain and bias of that width", n.cols, width))
 	}
 	o := t.result(n.rows, n.cols, op{code: code, a: x, b: gain, c: bias, i: width, x: eps})
 	groups := n.rows * (n.cols / width)
 	if t.keeps(o) {
-		o.u = t.arena.Floats(groups) // 1/norm
+		o.u = t.floats(groups) // 1/norm
 		if code == opLayerNorm {
-			o.v = t.arena.Floats(groups) // mean
+			o.v = t.floats(groups) // mean
 		}
 	}
 	t.blocks(o, nil, groups, width, normBlock)
@@ -90,14 +90,14 @@ func (t *Tape) backNorm(o *op, g []float32) {
 	w := o.i
 	groups := n.rows * (n.cols / w)
 	if t.need(o.c) {
-		t.blocksSum(o, g, groups, w, t.gradSum(o.c), func(t *Tape, o *op, g []float32, b block) {
+		t.blocksSum(o, g, groups, w, o.c, func(t *Tape, o *op, g []float32, b block) {
 			for i := b.lo; i < b.hi; i++ {
 				kernel.Axpy(1, g[i*o.i:(i+1)*o.i], b.sum)
 			}
 		})
 	}
 	if t.need(o.b) {
-		t.blocksSum(o, g, groups, w, t.gradSum(o.b), normGainBlock)
+		t.blocksSum(o, g, groups, w, o.b, normGainBlock)
 	}
 	if t.need(o.a) {
 		t.blocks(o, g, groups, w, normGradBlock)

@@ -25,19 +25,27 @@ type product struct {
 }
 
 // multiply runs p in parallel. Each element of C is summed in the order of k, whatever the number of workers.
-func multiply(ws *attn.Workspace, p product) {
+func (t *Tape) multiply(p product) {
 	if p.m == 0 || p.n == 0 {
 		return
 	}
-	mark := ws.Mark()
-	if p.b.Col != 1 || p.m >= 8 {
-		p.panels = ws.Floats(p.k * ((p.n + kernel.Lanes - 1) / kernel.Lanes * kernel.Lanes))
+	mark := t.scratchMark()
+	defer t.scratchRelease(mark)
+	ws := t.ws
+	packed := p.b.Col != 1 || p.m >= 8
+	if packed {
+		p.panels = t.scratch(p.k * ((p.n + kernel.Lanes - 1) / kernel.Lanes * kernel.Lanes))
+	}
+	if t.dry != nil {
+		t.dry.flops += 2 * int64(p.m) * int64(p.n) * int64(p.k)
+		return
+	}
+	if packed {
 		tasks := (p.n + kernel.Lanes - 1) / kernel.Lanes
 		attn.Parallel(ws, tasks, 0, p, func(_ *attn.Scratch, p *product, task int) { p.pack(task) })
 	}
 	tasks := (p.m + blockM - 1) / blockM * ((p.n + blockN - 1) / blockN)
 	attn.Parallel(ws, tasks, 0, p, func(_ *attn.Scratch, p *product, task int) { p.block(task) })
-	ws.Release(mark)
 }
 
 // panel returns the columns from Lanes·i on of B as a matrix without gaps, and their number.

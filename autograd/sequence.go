@@ -17,7 +17,7 @@ import (
 // bias [1, channels] may be None.
 func (t *Tape) ShortConv(x, w, bias Var, back []int32) Var {
 	nx, nw := t.nodes[x], t.nodes[w]
-	if nx.cols != nw.cols || len(back) != nx.rows || bias != None && len(t.nodes[bias].data) != nx.cols {
+	if nx.cols != nw.cols || len(back) != nx.rows || bias != None && t.size(bias) != nx.cols {
 		panic(fmt.Sprintf("autograd: short convolution of %d×%d by %d×%d: want as many channels, and a back a row", nx.rows, nx.cols, nw.rows, nw.cols))
 	}
 	o := t.result(nx.rows, nx.cols, op{code: opShortConv, a: x, b: w, c: bias, idx: back})
@@ -54,10 +54,10 @@ func ConvTap(y, bias, w, x []float32) {
 func (t *Tape) backShortConv(o *op, g []float32) {
 	nx := t.nodes[o.a]
 	if t.need(o.c) {
-		t.blocksSum(o, g, nx.rows, nx.cols, t.gradSum(o.c), sumRowsBlock)
+		t.blocksSum(o, g, nx.rows, nx.cols, o.c, sumRowsBlock)
 	}
 	if t.need(o.b) {
-		t.blocksSum(o, g, nx.rows, nx.cols, t.gradSum(o.b), func(t *Tape, o *op, g []float32, b block) {
+		t.blocksSum(o, g, nx.rows, nx.cols, o.b, func(t *Tape, o *op, g []float32, b block) {
 			nw, nx := &t.nodes[o.b], &t.nodes[o.a]
 			c := nx.cols
 			for i := b.lo; i < b.hi; i++ {
@@ -85,7 +85,7 @@ func (t *Tape) backShortConv(o *op, g []float32) {
 // TokenShift returns x[i] + mix∘(x[i-1] - x[i]) for mix [1, cols]; the token before a sequence's first is 0.
 func (t *Tape) TokenShift(x, mix Var, back []int32) Var {
 	n := t.nodes[x]
-	if len(t.nodes[mix].data) != n.cols || len(back) != n.rows {
+	if t.size(mix) != n.cols || len(back) != n.rows {
 		panic(fmt.Sprintf("autograd: token shift of %d×%d: want a mix a column, and a back a row", n.rows, n.cols))
 	}
 	o := t.result(n.rows, n.cols, op{code: opTokenShift, a: x, b: mix, idx: back})
@@ -117,7 +117,7 @@ func ShiftToken(y, x, prev, mix []float32) {
 func (t *Tape) backTokenShift(o *op, g []float32) {
 	n := t.nodes[o.a]
 	if t.need(o.b) {
-		t.blocksSum(o, g, n.rows, n.cols, t.gradSum(o.b), func(t *Tape, o *op, g []float32, b block) {
+		t.blocksSum(o, g, n.rows, n.cols, o.b, func(t *Tape, o *op, g []float32, b block) {
 			n := &t.nodes[o.a]
 			c := n.cols
 			for i := b.lo; i < b.hi; i++ {

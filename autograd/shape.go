@@ -9,7 +9,7 @@ import (
 // Reshape returns the elements of a, row by row, as [rows, cols]; it moves nothing.
 func (t *Tape) Reshape(a Var, rows, cols int) Var {
 	n := t.nodes[a]
-	if rows*cols != len(n.data) {
+	if rows*cols != n.rows*n.cols {
 		panic(fmt.Sprintf("autograd: reshape of %d×%d to %d×%d: want as many elements", n.rows, n.cols, rows, cols))
 	}
 	return t.resultIn(n.data, rows, cols, op{code: opReshape, a: a}).out
@@ -19,19 +19,22 @@ func (t *Tape) Reshape(a Var, rows, cols int) Var {
 func (t *Tape) Transpose(a Var) Var {
 	n := t.nodes[a]
 	o := t.result(n.cols, n.rows, op{code: opTranspose, a: a})
-	transpose(t.nodes[o.out].data, n.data, n.rows, n.cols)
+	t.transpose(t.nodes[o.out].data, n.data, n.rows, n.cols)
 	return o.out
 }
 
 func (t *Tape) backTranspose(o *op, g []float32) {
 	n := t.nodes[o.a]
-	d := t.arena.Floats(len(g))
-	transpose(d, g, n.cols, n.rows)
+	d := t.floats(n.rows * n.cols)
+	t.transpose(d, g, n.cols, n.rows)
 	t.give(o.a, d)
 }
 
 // transpose writes the transpose of src [rows, cols] to dst.
-func transpose(dst, src []float32, rows, cols int) {
+func (t *Tape) transpose(dst, src []float32, rows, cols int) {
+	if t.dry != nil {
+		return
+	}
 	const tile = 16
 	for i0 := 0; i0 < rows; i0 += tile {
 		for j0 := 0; j0 < cols; j0 += tile {
@@ -50,7 +53,11 @@ func (t *Tape) SliceRows(a Var, lo, hi int) Var {
 	if lo < 0 || hi < lo || hi > n.rows {
 		panic(fmt.Sprintf("autograd: rows %d to %d of %d: want them within", lo, hi, n.rows))
 	}
-	return t.resultIn(n.data[lo*n.cols:hi*n.cols], hi-lo, n.cols, op{code: opSliceRows, a: a, i: lo}).out
+	part := n.data
+	if t.dry == nil {
+		part = part[lo*n.cols : hi*n.cols]
+	}
+	return t.resultIn(part, hi-lo, n.cols, op{code: opSliceRows, a: a, i: lo}).out
 }
 
 // SliceCols returns columns lo to hi of a.
@@ -61,7 +68,7 @@ func (t *Tape) SliceCols(a Var, lo, hi int) Var {
 	}
 	o := t.result(n.rows, hi-lo, op{code: opSliceCols, a: a, i: lo})
 	out, w := t.nodes[o.out].data, hi-lo
-	for i := range n.rows {
+	for i := 0; i < n.rows && t.dry == nil; i++ {
 		copy(out[i*w:(i+1)*w], n.data[i*n.cols+lo:])
 	}
 	return o.out
@@ -70,6 +77,9 @@ func (t *Tape) SliceCols(a Var, lo, hi int) Var {
 func (t *Tape) backSlice(o *op, g []float32) {
 	n, w := t.nodes[o.a], t.nodes[o.out].cols
 	d := t.gradSum(o.a)
+	if t.dry != nil {
+		return
+	}
 	if o.code == opSliceRows {
 		t.addTo(d[o.i*n.cols:o.i*n.cols+len(g)], g)
 		return
@@ -86,7 +96,8 @@ func (t *Tape) ConcatRows(a, b Var) Var {
 		panic(fmt.Sprintf("autograd: rows of %d and %d columns: want the same", na.cols, nb.cols))
 	}
 	o := t.result(na.rows+nb.rows, na.cols, op{code: opConcatRows, a: a, b: b})
-	copy(t.nodes[o.out].data[copy(t.nodes[o.out].data, na.data):], nb.data)
+	out := t.nodes[o.out].data
+	copy(out[copy(out, na.data):], nb.data)
 	return o.out
 }
 
@@ -98,7 +109,7 @@ func (t *Tape) ConcatCols(a, b Var) Var {
 	}
 	o := t.result(na.rows, na.cols+nb.cols, op{code: opConcatCols, a: a, b: b})
 	out := t.nodes[o.out].data
-	for i := range na.rows {
+	for i := 0; i < na.rows && t.dry == nil; i++ {
 		row := out[i*(na.cols+nb.cols):]
 		copy(row, na.data[i*na.cols:(i+1)*na.cols])
 		copy(row[na.cols:], nb.data[i*nb.cols:(i+1)*nb.cols])
@@ -109,6 +120,11 @@ func (t *Tape) ConcatCols(a, b Var) Var {
 func (t *Tape) backConcat(o *op, g []float32) {
 	na, nb := t.nodes[o.a], t.nodes[o.b]
 	if o.code == opConcatRows {
+		if t.dry != nil {
+			t.lend(o.a, nil)
+			t.lend(o.b, nil)
+			return
+		}
 		t.lend(o.a, g[:len(na.data)])
 		t.lend(o.b, g[len(na.data):])
 		return
@@ -122,7 +138,7 @@ func (t *Tape) backConcat(o *op, g []float32) {
 			continue
 		}
 		d, n := t.gradSum(part.v), part.to-part.at
-		for i := range na.rows {
+		for i := 0; i < na.rows && t.dry == nil; i++ {
 			kernel.Axpy(1, g[i*w+part.at:i*w+part.to], d[i*n:])
 		}
 	}
@@ -139,6 +155,9 @@ func (t *Tape) Gather(a Var, idx []int32) Var {
 	}
 	o := t.result(len(idx), n.cols, op{code: opGather, a: a, idx: idx})
 	out := t.nodes[o.out].data
+	if t.dry != nil {
+		return o.out
+	}
 	for r, i := range idx {
 		copy(out[r*n.cols:(r+1)*n.cols], n.data[int(i)*n.cols:])
 	}
@@ -148,6 +167,9 @@ func (t *Tape) Gather(a Var, idx []int32) Var {
 func (t *Tape) backGather(o *op, g []float32) {
 	cols := t.nodes[o.a].cols
 	d := t.gradSum(o.a)
+	if t.dry != nil {
+		return
+	}
 	for r, i := range o.idx { // in order: rows may repeat
 		kernel.Axpy(1, g[r*cols:(r+1)*cols], d[int(i)*cols:])
 	}

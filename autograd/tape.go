@@ -51,6 +51,7 @@ type Tape struct {
 	one   op      // the record of an operation that is not kept
 	calls []*call // of Attention, used again
 	ncall int
+	dry   *measure // set: nothing is computed, see Measure
 }
 
 // node is one value.
@@ -83,10 +84,13 @@ func NewTape(ws *attn.Workspace) *Tape {
 }
 
 // Attach empties the tape and makes it use ws for everything, values and gradients too: the form that a
-// mechanism made of operations has, all of whose memory counts as scratch. The caller marks ws before and releases it after.
+// mechanism made of operations has, all of whose memory counts as scratch. The caller marks ws before and releases it after. A nil ws only lets go of the memory.
 func (t *Tape) Attach(ws *attn.Workspace) {
 	t.forget()
-	t.ws, t.arena = ws, &ws.Arena
+	t.ws, t.arena, t.dry = ws, &t.own, nil
+	if ws != nil {
+		t.arena = &ws.Arena
+	}
 }
 
 // Workspace returns where the tape's operations take their scratch from.
@@ -108,10 +112,20 @@ func (t *Tape) forget() {
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass
 // it is what the step has to keep for its backward pass.
-func (t *Tape) Bytes() int64 { return t.arena.Used() }
+func (t *Tape) Bytes() int64 {
+	if t.dry != nil {
+		return t.dry.used
+	}
+	return t.arena.Used()
+}
 
 // Peak returns the largest Bytes so far.
-func (t *Tape) Peak() int64 { return t.arena.Peak() }
+func (t *Tape) Peak() int64 {
+	if t.dry != nil {
+		return t.dry.peak
+	}
+	return t.arena.Peak()
+}
 
 // Dims returns the shape of v.
 func (t *Tape) Dims(v Var) (rows, cols int) { return t.nodes[v].rows, t.nodes[v].cols }
@@ -138,7 +152,7 @@ func (t *Tape) Param(p *Param) Var {
 // Input brings outside memory onto the tape as a value [rows, cols]; Backward adds to grad. A nil grad
 // asks for no gradient.
 func (t *Tape) Input(data, grad []float32, rows, cols int) Var {
-	if len(data) != rows*cols || grad != nil && len(grad) != len(data) {
+	if t.dry == nil && (len(data) != rows*cols || grad != nil && len(grad) != len(data)) {
 		panic(fmt.Sprintf("autograd: input of %d numbers, %d of gradient: want %d×%d", len(data), len(grad), rows, cols))
 	}
 	return t.push(node{data: data, grad: grad, rows: rows, cols: cols, need: grad != nil && !t.NoGrad, filled: true})
@@ -147,9 +161,19 @@ func (t *Tape) Input(data, grad []float32, rows, cols int) Var {
 // Const brings outside memory onto the tape as a value without a gradient.
 func (t *Tape) Const(data []float32, rows, cols int) Var { return t.Input(data, nil, rows, cols) }
 
+// Copy returns a value [rows, cols] of its own memory, copied from src, whose rows lie stride apart. With need, Backward computes
+// its gradient, for Grad.
+func (t *Tape) Copy(src []float32, stride, rows, cols int, need bool) Var {
+	v := t.push(node{data: t.floats(rows * cols), rows: rows, cols: cols, need: need && !t.NoGrad})
+	for i := 0; i < rows && t.dry == nil; i++ {
+		copy(t.nodes[v].data[i*cols:(i+1)*cols], src[i*stride:])
+	}
+	return v
+}
+
 // Zeros returns a fresh value of zeros. It has a gradient: an operation may add to the value, as an auxiliary loss.
 func (t *Tape) Zeros(rows, cols int) Var {
-	return t.push(node{data: t.arena.Zeros(rows * cols), rows: rows, cols: cols, need: !t.NoGrad})
+	return t.push(node{data: t.zeros(rows * cols), rows: rows, cols: cols, need: !t.NoGrad})
 }
 
 func (t *Tape) push(n node) Var {
@@ -160,7 +184,7 @@ func (t *Tape) push(n node) Var {
 // result makes the output of the operation o, whose elements the caller fills in, and records o if one of its operands
 // asks for a gradient. The record is valid until the next one.
 func (t *Tape) result(rows, cols int, o op) *op {
-	return t.resultIn(t.arena.Floats(rows*cols), rows, cols, o)
+	return t.resultIn(t.floats(rows*cols), rows, cols, o)
 }
 
 func (t *Tape) resultIn(data []float32, rows, cols int, o op) *op {
@@ -174,6 +198,8 @@ func (t *Tape) resultIn(data []float32, rows, cols int, o op) *op {
 	return &t.ops[len(t.ops)-1]
 }
 
+func (t *Tape) size(v Var) int { return t.nodes[v].rows * t.nodes[v].cols }
+
 func (t *Tape) need(v Var) bool { return t.nodes[v].need }
 
 // keeps reports whether o's record stays for Backward.
@@ -183,7 +209,7 @@ func (t *Tape) keeps(o *op) bool { return o != &t.one }
 func (t *Tape) gradSum(v Var) []float32 {
 	n := &t.nodes[v]
 	if !n.filled {
-		n.grad = t.arena.Zeros(len(n.data))
+		n.grad = t.zeros(n.rows * n.cols)
 		n.filled = true
 	}
 	return n.grad
@@ -194,7 +220,7 @@ func (t *Tape) gradSum(v Var) []float32 {
 func (t *Tape) gradSpace(v Var) (g []float32, add bool) {
 	n := &t.nodes[v]
 	if !n.filled {
-		n.grad = t.arena.Floats(len(n.data))
+		n.grad = t.floats(n.rows * n.cols)
 		n.filled = true
 		return n.grad, false
 	}
@@ -219,7 +245,7 @@ func (t *Tape) lend(v Var, g []float32) {
 	switch {
 	case !n.need:
 	case !n.filled:
-		n.grad, n.filled = t.arena.Floats(len(g)), true
+		n.grad, n.filled = t.floats(n.rows*n.cols), true
 		copy(n.grad, g)
 	default:
 		t.addTo(n.grad, g)
@@ -229,14 +255,15 @@ func (t *Tape) lend(v Var, g []float32) {
 // Backward adds the gradients of loss, a [1, 1] value, to those of all parameters and inputs. It runs once a Reset.
 func (t *Tape) Backward(loss Var) error {
 	n := &t.nodes[loss]
-	if len(n.data) != 1 {
+	if n.rows != 1 || n.cols != 1 {
 		panic(fmt.Sprintf("autograd: backward from a value of %d×%d: want 1×1", n.rows, n.cols))
 	}
 	if !n.need {
 		return nil // depends on no parameter
 	}
-	g := t.gradSum(loss)
-	g[0]++
+	if g := t.gradSum(loss); t.dry == nil {
+		g[0]++
+	}
 	return t.BackwardAll()
 }
 
@@ -264,12 +291,18 @@ func (t *Tape) SeedGrad(v Var) []float32 {
 
 // Mark and Release let inference give back the memory of intermediate values: everything made since the mark is
 // gone after Release. They do nothing while the tape records.
-func (t *Tape) Mark() Mark { return Mark{t.arena.Mark(), len(t.nodes)} }
+func (t *Tape) Mark() Mark {
+	if t.dry != nil {
+		return Mark{nodes: len(t.nodes), used: t.dry.used}
+	}
+	return Mark{arena: t.arena.Mark(), nodes: len(t.nodes)}
+}
 
 // Mark is a point of a tape.
 type Mark struct {
 	arena attn.Mark
 	nodes int
+	used  int64
 }
 
 // Release gives back what was made since m but y, whose elements move to the memory of x, a value of the
@@ -281,6 +314,13 @@ func (t *Tape) Release(m Mark, x, y Var) Var {
 	copy(t.nodes[x].data, t.nodes[y].data)
 	t.nodes = t.nodes[:m.nodes]
 	t.ncall = 0
+	if t.dry != nil {
+		t.dry.used = m.used
+		return x
+	}
 	t.arena.Release(m.arena)
 	return x
 }
+
+// Ints returns n integers of undefined content that live until the tape's next Reset: indices for operations that keep them.
+func (t *Tape) Ints(n int) []int32 { return t.arena.Ints(n) }

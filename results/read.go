@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"golang.org/x/perf/benchfmt"
+	"golang.org/x/perf/benchunit"
 )
 
 // Set is what was read of some benchmark files, in the order of files and lines.
@@ -67,7 +68,13 @@ func (s *Set) Read(r io.Reader, file string) error {
 				s.warn("%s:%d: %w: left out", file, line, err)
 				continue
 			}
-			s.Results = append(s.Results, rec.Clone())
+			rec = rec.Clone()
+			rec.Name = ownName(rec.Name)
+			for i := range rec.Values {
+				// The reader tidies ns/op to sec/op except where the value stays the same, as 0 does.
+				_, rec.Values[i].Unit = benchunit.Tidy(rec.Values[i].Value, rec.Values[i].Unit)
+			}
+			s.Results = append(s.Results, rec)
 		case *benchfmt.SyntaxError:
 			s.warn("%w", rec)
 		}
@@ -130,6 +137,21 @@ func checkResult(r *benchfmt.Result) error {
 	return nil
 }
 
+// ownName leaves out of a benchmark's name what a Go function put in front of it:
+// Attention/Prefill/mech=full is Prefill/mech=full, and so is comparable with the command's.
+func ownName(name benchfmt.Name) benchfmt.Name {
+	_, parts := name.Parts()
+	if len(parts) < 2 || bytes.IndexByte(parts[0], '=') >= 0 {
+		return name
+	}
+	for _, key := range []string{"/mech=", "/task="} {
+		if bytes.HasPrefix(parts[1], []byte(key)) {
+			return name[bytes.IndexByte(name, '/')+1:]
+		}
+	}
+	return name
+}
+
 // at names a result by the line that it was read from, or by its cell.
 func at(r *benchfmt.Result) string {
 	file, line := r.Pos()
@@ -142,17 +164,13 @@ func at(r *benchfmt.Result) string {
 // checkFigures reports the first value that no statistic is defined on, by file, line and cell.
 func checkFigures(r *benchfmt.Result) error {
 	for _, v := range r.Values {
-		unit := v.Unit
-		if v.OrigUnit != "" {
-			unit = v.Unit // tidied on reading: ns/op stands for sec/op
-		}
-		if err := checkBase(unit); err != nil {
+		if err := checkBase(v.Unit); err != nil {
 			if file, line := r.Pos(); file != "" {
 				return fmt.Errorf("%s:%d: %w", file, line, err)
 			}
 			return fmt.Errorf("%s: %w", at(r), err)
 		}
-		if err := checkValue(v.Value, unit); err != nil {
+		if err := checkValue(v.Value, v.Unit); err != nil {
 			return fmt.Errorf("%s: %w", at(r), err)
 		}
 	}

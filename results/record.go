@@ -30,9 +30,9 @@ type Value struct {
 }
 
 // KeyConfig are the configuration keys that, with the name, tell one sample from another: the
-// mechanism's revision, the hash of the recipe, the kernel level, the machine and the seed. Samples
+// mechanism's revision, the hash of the recipe, the kernel level, the machine, the number of workers and the seed. Samples
 // are pooled only when they agree in all but the seed, and differ in that.
-var KeyConfig = []string{"revision", "recipe", "kernel", "cpu", "gomaxprocs", "seed"}
+var KeyConfig = []string{"revision", "recipe", "kernel", "cpu", "workers", "seed"}
 
 // Get returns the value of a configuration key, or "".
 func (r *Record) Get(key string) string {

@@ -57,11 +57,11 @@ func (s *Sheet) Write(w io.Writer, f Format) error {
 	case CSV:
 		return s.writeCSV(w)
 	case Markdown:
-		return s.draw(w, escapeMarkdown, tablewriter.WithRenderer(renderer.NewMarkdown()))
+		return s.draw(w, f, escapeMarkdown, tablewriter.WithRenderer(renderer.NewMarkdown()))
 	case HTML:
-		return s.draw(w, escapeHTML, tablewriter.WithRenderer(renderer.NewHTML(renderer.HTMLConfig{})))
+		return s.draw(w, f, escapeHTML, tablewriter.WithRenderer(renderer.NewHTML(renderer.HTMLConfig{})))
 	case Text:
-		return s.draw(w, escapeText)
+		return s.draw(w, f, escapeText)
 	}
 	_, err := ParseFormat(string(f))
 	return err
@@ -75,7 +75,7 @@ func (s *Sheet) writeCSV(w io.Writer) error {
 	return cw.WriteAll(s.Rows)
 }
 
-func (s *Sheet) draw(w io.Writer, escape func(string) string, opts ...tablewriter.Option) error {
+func (s *Sheet) draw(w io.Writer, f Format, escape func(string) string, opts ...tablewriter.Option) error {
 	// Ambiguous runes (µ, ±, the lines of the table) are one column wide whatever the locale says.
 	twwidth.SetOptions(twwidth.Options{})
 	align := make(tw.Alignment, len(s.Header))
@@ -99,17 +99,23 @@ func (s *Sheet) draw(w io.Writer, escape func(string) string, opts ...tablewrite
 	if err := t.Render(); err != nil {
 		return err
 	}
-	// One write, and paragraphs around the table as Markdown wants them.
+	para, item := "%s\n", "%s\n"
+	switch f {
+	case Markdown:
+		item = "- %s\n"
+	case HTML:
+		para, item = "<p>%s</p>\n", "<p>%s</p>\n"
+	}
 	var out strings.Builder
 	if s.Title != "" {
-		out.WriteString(escape(s.Title) + "\n\n")
+		fmt.Fprintf(&out, para+"\n", escape(s.Title))
 	}
 	out.WriteString(strings.TrimRight(b.String(), "\n") + "\n")
 	for i, n := range s.Notes {
 		if i == 0 {
 			out.WriteString("\n")
 		}
-		out.WriteString(escape(n) + "\n")
+		fmt.Fprintf(&out, item, escape(n))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -132,10 +138,21 @@ func escapeText(s string) string {
 	return s
 }
 
-var markdown = strings.NewReplacer(`\`, `\\`, "|", `\|`, "&", "&amp;", "<", "&lt;", "\r\n", "<br>", "\n", "<br>", "\r", "<br>")
+var markdown = strings.NewReplacer(`\`, `\\`, "|", `\|`, "&", "&amp;", "<", "&lt;", "\r\n", "<br>", "\n", "<br>", "\r", "<br>", "\t", "&#9;")
 
-func escapeMarkdown(s string) string { return markdown.Replace(s) }
+func escapeMarkdown(s string) string { return outerSpaces(markdown.Replace(s)) }
 
-var htmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "\r\n", "<br>", "\n", "<br>", "\r", "<br>")
+var htmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "\r\n", "<br>", "\n", "<br>", "\r", "<br>", "\t", "&#9;")
 
-func escapeHTML(s string) string { return htmlText.Replace(s) }
+func escapeHTML(s string) string { return outerSpaces(htmlText.Replace(s)) }
+
+// outerSpaces keeps a first and a last space from being taken for padding.
+func outerSpaces(s string) string {
+	if strings.HasPrefix(s, " ") {
+		s = "&#32;" + s[1:]
+	}
+	if strings.HasSuffix(s, " ") {
+		s = s[:len(s)-1] + "&#32;"
+	}
+	return s
+}

@@ -122,10 +122,10 @@ func WriteUnits(w io.Writer) error {
 }
 
 // prefixed are spellings of a scaled quantity, as the first word of a unit.
-var prefixed = strings.Fields(`ns us µs μs ms min h s usec msec nsec
+var prefixed = strings.Fields(`ns us µs μs ms nsec usec msec
 	KB MB GB TB kB KiB MiB GiB TiB
 	kFLOP KFLOP MFLOP GFLOP TFLOP kFLOPs MFLOPs GFLOPs TFLOPs GFLOPS MFLOPS TFLOPS
-	ktok Ktok Mtok ms/tok pct percent %`)
+	ktok Ktok Mtok`)
 
 // checkBase reports a unit that is not a base unit.
 func checkBase(name string) error {

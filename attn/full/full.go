@@ -100,3 +100,13 @@ func (m full) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 	m.Softmax.Backward(ws, c, g)
 	return nil
 }
+
+// NewState returns an empty cache of keys and values.
+func (m full) NewState(s attn.Shape) (attn.State, error) {
+	return m.Softmax.NewState(m.info.Name, s)
+}
+
+// Extend appends the call's keys and values and computes its queries.
+func (m full) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
+	return m.Softmax.Extend(ws, m.info, s, c)
+}

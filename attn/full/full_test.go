@@ -41,3 +41,30 @@ func TestAgainstDefinition(t *testing.T) {
 		}, 2))
 	}
 }
+
+func TestDecode(t *testing.T) {
+	for _, spec := range []string{"full", "naive"} {
+		m, err := attn.New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := attn.Shape{Batch: 2, Heads: 4, KVHeads: 2, KeyDim: 5, ValueDim: 3, Mask: attn.Causal, Layers: 1}
+		for _, pieces := range [][]int{{1, 1, 1, 1}, {6, 1, 1}, {1, 2, 3, 5, 8, 13, 21, 44}, {40, 1}, {300, 1, 7, 8}} {
+			testcall.Decode(t, m.(attn.Incremental), s, pieces)
+		}
+		s.Batch, s.Heads, s.KVHeads = 1, 1, 1
+		testcall.Decode(t, m.(attn.Incremental), s, []int{4095, 1, 2}) // keys split in two parts
+	}
+}
+
+func TestCosts(t *testing.T) {
+	for _, spec := range []string{"full", "naive"} {
+		m, err := attn.New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range shapes() {
+			testcall.Costs(t, m.(attn.Differentiable), s, attn.Head64.Sees)
+		}
+	}
+}

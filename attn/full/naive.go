@@ -27,6 +27,8 @@ func (o Naive) New() (attn.Mechanism, error) {
 
 type naive struct{ info *attn.Info }
 
+var softmax = tile.Softmax{Pattern: tile.Dense{}}
+
 // Info describes the mechanism.
 func (m naive) Info() attn.Info { return *m.info }
 
@@ -34,11 +36,13 @@ func (m naive) Info() attn.Info { return *m.info }
 func (naive) Define(c *attn.Call64) error { return full{}.Define(c) }
 
 func (naive) cost(s attn.Shape, p attn.Pass) attn.Cost {
-	c := tile.Softmax{}.Cost(s, p, s.Pairs()*int64(s.Heads))
+	c := softmax.Cost(s, p, s.Pairs()*int64(s.Heads))
 	scores := 4 * int64(attn.ScratchFloats(scoreFloats(s)))
 	switch p {
-	case attn.PassForward:
-		c.Shared, c.Saved = scores, scores
+	case attn.PassForward, attn.PassDecode:
+		if c.Shared = scores; p == attn.PassForward {
+			c.Saved = scores
+		}
 		c.PerWorker = 4 * int64(attn.ScratchFloats(tile.Lanes*s.KeyDim))
 	case attn.PassBackward:
 		c.Shared = scores
@@ -56,6 +60,11 @@ func (m naive) Forward(ws *attn.Workspace, c *attn.Call) error {
 		return err
 	}
 	c.ZeroPadding()
+	m.forward(ws, c)
+	return nil
+}
+
+func (m naive) forward(ws *attn.Workspace, c *attn.Call) {
 	mark := ws.Mark()
 	defer ws.Release(mark)
 	args := naiveArgs{call: *c, scale: float32(1 / math.Sqrt(float64(c.KeyDim)))}
@@ -68,7 +77,6 @@ func (m naive) Forward(ws *attn.Workspace, c *attn.Call) error {
 	attn.Parallel(ws, c.NumSegments()*c.Heads, tile.Lanes*c.KeyDim, args, func(s *attn.Scratch, a *naiveArgs, task int) {
 		a.forward(s, task)
 	})
-	return nil
 }
 
 type naiveArgs struct {
@@ -100,6 +108,12 @@ func visible(c *attn.Call, g attn.Segment, i int) int {
 func (a *naiveArgs) forward(s *attn.Scratch, task int) {
 	c := &a.call
 	head, g := task%c.Heads, c.Segment(task/c.Heads)
+	if g.Keys == 0 {
+		for i := range g.Queries {
+			clear(c.Out.Row(g.Row, g.Query0+i, head))
+		}
+		return
+	}
 	if g.Queries == 0 {
 		return
 	}
@@ -109,7 +123,7 @@ func (a *naiveArgs) forward(s *attn.Scratch, task int) {
 	k, v := tile.HeadRows(&c.K, g.Row, g.Key0, kv), tile.HeadRows(&c.V, g.Row, g.Key0, kv)
 	products(s.Floats(tile.Lanes*c.KeyDim), p, q, k, g.Queries, g.Keys, c.KeyDim, a.scale)
 	for i := range g.Queries {
-		softmax(p.Data[i*p.Row:][:g.Keys], visible(c, g, i))
+		softmaxRow(p.Data[i*p.Row:][:g.Keys], visible(c, g, i))
 	}
 	if tile.RowsFinite(v, g.Keys, c.ValueDim) {
 		tile.Mul(g.Queries, c.ValueDim, g.Keys, p, v, out)
@@ -122,6 +136,13 @@ func (a *naiveArgs) forward(s *attn.Scratch, task int) {
 
 // products computes out = scale·x·yᵀ for x [n, dim] and y [m, dim], 32 rows of y at a time.
 func products(panel []float32, out, x, y tile.Mat, n, m, dim int, scale float32) {
+	if n == 1 { // decoding: a transposed copy of y would cost more than the product
+		tile.Dots(out.Data[:m], x.Data[:dim], y, m)
+		for j := range out.Data[:m] {
+			out.Data[j] *= scale
+		}
+		return
+	}
 	for j := 0; j < m; j += tile.Lanes {
 		w := min(tile.Lanes, m-j)
 		tile.Pack(panel, y.From(j, 0), w, dim, scale)
@@ -129,8 +150,8 @@ func products(panel []float32, out, x, y tile.Mat, n, m, dim int, scale float32)
 	}
 }
 
-// softmax replaces the first n scores of a row by their softmax and the others by 0.
-func softmax(p []float32, n int) {
+// softmaxRow replaces the first n scores of a row by their softmax and the others by 0.
+func softmaxRow(p []float32, n int) {
 	clear(p[n:])
 	if n == 0 {
 		return
@@ -140,6 +161,20 @@ func softmax(p []float32, n int) {
 	for j := range p {
 		p[j] /= sum
 	}
+}
+
+// NewState returns an empty cache of keys and values.
+func (m naive) NewState(s attn.Shape) (attn.State, error) { return softmax.NewState(m.info.Name, s) }
+
+// Extend appends the call's keys and values and computes its queries, by Forward's steps.
+func (m naive) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
+	call, err := tile.Append(ws, m.info, s, c)
+	if err != nil {
+		return err
+	}
+	call.Saved = nil
+	m.forward(ws, &call)
+	return nil
 }
 
 // Backward adds the gradients of q, k and v.

@@ -86,8 +86,9 @@ func (m gla) Define(c *attn.Call64) error {
 			out := h.Out(i)
 			clear(out)
 			for a, q := range h.Q(i) {
+				q /= math.Sqrt(float64(c.KeyDim))
 				for b := range out {
-					out[b] += q * s.s[a*c.ValueDim+b] / math.Sqrt(float64(c.KeyDim))
+					out[b] += q * s.s[a*c.ValueDim+b]
 				}
 			}
 		}

@@ -94,21 +94,24 @@ func (m linear) Define(c *attn.Call64) error {
 			}
 			out := h.Out(i)
 			clear(out)
+			if den == 0 {
+				return
+			}
 			for a, q := range h.Q(i) {
+				w := m.o.phi(q) / den
 				for b := range out {
-					if den != 0 {
-						out[b] += m.o.phi(q) * s.s[a*c.ValueDim+b] / den
-					}
+					out[b] += w * s.s[a*c.ValueDim+b]
 				}
 			}
 		}
 		for j := range h.Keys {
 			for a, k := range h.K(j) {
+				k = m.o.phi(k)
 				for b, v := range h.V(j) {
-					s.s[a*c.ValueDim+b] += m.o.phi(k) * v
+					s.s[a*c.ValueDim+b] += k * v
 				}
 				if m.o.Normalize {
-					s.z[a] += m.o.phi(k)
+					s.z[a] += k
 				}
 			}
 			if i := j - h.Offset(); c.Mask == attn.Causal && i >= 0 {

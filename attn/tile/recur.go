@@ -53,7 +53,7 @@ func (r *Recurrence) stateLen(s attn.Shape) int {
 	return n
 }
 
-// recordLen is what one chunk keeps: a state, and the decay over the chunk.
+// recordLen is what one chunk keeps: a state, and the sums of the log decays over the chunk.
 func (r *Recurrence) recordLen(s attn.Shape) int {
 	n := r.stateLen(s)
 	if r.Gated {
@@ -62,18 +62,18 @@ func (r *Recurrence) recordLen(s attn.Shape) int {
 	return n
 }
 
-// recurArgs is one pass over the segments lo ≤ i < hi of a call.
+// recurArgs is one pass over the segments lo ≤ i < hi of a call. Chunks are counted over all its segments.
 type recurArgs struct {
 	Recurrence
 	c       *attn.Call
 	g       *attn.Grads
 	lo, hi  int
-	keys    []int32   // first key chunk of segment lo+i, of all key chunks of a head; one more at the end
+	keys    []int32   // first key chunk of each segment, of all key chunks of a head; one more at the end
 	queries []int32   // the same for query chunks, unless causal
 	records []float32 // [kv heads, key chunks, recordLen]: the state before each chunk (causal)
 	sums    []float32 // [segments of the call, kv heads, stateLen]: the state of all keys (not causal)
 	factors []float32 // [batch, heads, query]: r, for Backward
-	grads   []float32 // [kv heads, chunks, stateLen]: gradient of the state after each chunk
+	grads   []float32 // [kv heads, chunks, stateLen]: gradient of the state after each chunk (causal)
 	dsums   []float32 // as sums, its gradient
 	initial []float32
 	final   []float32
@@ -83,13 +83,13 @@ type recurArgs struct {
 
 func (a *recurArgs) causal() bool { return a.c.Mask == attn.Causal }
 
-// plan lays out the chunks of segments lo to hi.
+// plan lays out the chunks of all segments.
 func (a *recurArgs) plan(ws *attn.Workspace) {
-	n := a.hi - a.lo
+	n := a.c.NumSegments()
 	a.keys = ws.Ints(n + 1)
 	a.keys[0] = 0
 	for i := range n {
-		a.keys[i+1] = a.keys[i] + int32(a.chunks(a.c.Segment(a.lo+i).Keys))
+		a.keys[i+1] = a.keys[i] + int32(a.chunks(a.c.Segment(i).Keys))
 	}
 	if a.causal() {
 		return
@@ -97,13 +97,30 @@ func (a *recurArgs) plan(ws *attn.Workspace) {
 	a.queries = ws.Ints(n + 1)
 	a.queries[0] = 0
 	for i := range n {
-		a.queries[i+1] = a.queries[i] + int32(a.chunks(a.c.Segment(a.lo+i).Queries))
+		a.queries[i+1] = a.queries[i] + int32(a.chunks(a.c.Segment(i).Queries))
 	}
+}
+
+// heads, keyChunks and queryChunks are the numbers of tasks of the segments lo to hi.
+func (a *recurArgs) heads() int       { return (a.hi - a.lo) * a.c.KVHeads }
+func (a *recurArgs) keyChunks() int   { return int(a.keys[a.hi]-a.keys[a.lo]) * a.c.KVHeads }
+func (a *recurArgs) queryChunks() int { return int(a.queries[a.hi]-a.queries[a.lo]) * a.c.KVHeads }
+
+// head returns the segment and the key/value head of a task that is one of heads.
+func (a *recurArgs) head(task int) (segment, kv int) {
+	return a.lo + task/a.c.KVHeads, task % a.c.KVHeads
+}
+
+// chunk returns the key/value head and the chunk of a task that is one of keyChunks or queryChunks.
+func (a *recurArgs) chunk(starts []int32, task int) (kv, chunk int) {
+	first := int(starts[a.lo])
+	n := int(starts[a.hi]) - first
+	return task / n, first + task%n
 }
 
 func (a *recurArgs) chunks(tokens int) int { return (tokens + a.Chunk - 1) / a.Chunk }
 
-// find returns the segment (counted from lo) and the chunk in it of chunk i.
+// find returns the segment and the chunk in it of chunk i.
 func find(starts []int32, i int) (segment, chunk int) {
 	lo, hi := 0, len(starts)-1 // starts[lo] ≤ i < starts[hi]
 	for hi-lo > 1 {
@@ -207,9 +224,8 @@ func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
 	mark := ws.Mark()
 	a.plan(ws)
 	c, s := a.c, a.c.Shape
-	heads := (a.hi - a.lo) * s.KVHeads
+	heads, chunks := a.heads(), a.keyChunks()
 	split := heads < recurSplit
-	chunks := last(a.keys) * s.KVHeads
 	if a.causal() {
 		if c.Saved != nil {
 			a.records = c.Saved.Floats(chunks * r.recordLen(s))
@@ -241,38 +257,39 @@ func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
 		attn.Parallel(ws, heads, floats, a, headTask)
 	}
 	if !a.causal() {
-		attn.Parallel(ws, last(a.queries)*s.KVHeads, floats, a, readTask)
+		attn.Parallel(ws, a.queryChunks(), floats, a, readTask)
 	}
 	ws.Release(mark)
 }
 
-// contributeTask writes what one chunk adds to the state, and its decay, to the chunk's record.
+// contributeTask writes what one chunk adds to the state, and the sums of its log decays, to the
+// chunk's record.
 func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := task/last(a.keys), task%last(a.keys)
+	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
 	t := newForward(s, a)
-	t.at(a.c.Segment(a.lo+seg), kv, i)
+	t.at(a.c.Segment(seg), kv, i)
 	t.loadKeys()
 	rec := a.record(kv, chunk)
 	t.contribute(rec[:a.stateLen(a.c.Shape)])
 	if a.Gated {
-		copy(rec[a.stateLen(a.c.Shape):], t.total())
+		copy(rec[a.stateLen(a.c.Shape):], t.decaySums())
 	}
 }
 
 // scanTask turns the contributions of one head's chunks into the states before them.
 func scanTask(s *attn.Scratch, a *recurArgs, task int) {
-	seg, kv := task/a.c.KVHeads, task%a.c.KVHeads
+	seg, kv := a.head(task)
 	t := newForward(s, a)
 	n := len(t.s)
-	a.load(t.s, a.initial, a.lo+seg, kv)
+	a.load(t.s, a.initial, seg, kv)
 	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
 		rec := a.record(kv, chunk)
 		copy(t.u, rec[:n])
 		copy(rec, t.s)
 		a.advance(t.s, rec[n:], t.u)
 	}
-	a.store(a.final, a.lo+seg, kv, t.s)
+	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
 		copy(a.sum(a.sums, seg, kv), t.s)
 	}
@@ -280,10 +297,10 @@ func scanTask(s *attn.Scratch, a *recurArgs, task int) {
 
 // emitTask computes the outputs of one chunk from the state before it.
 func emitTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := task/last(a.keys), task%last(a.keys)
+	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
 	t := newForward(s, a)
-	t.at(a.c.Segment(a.lo+seg), kv, i)
+	t.at(a.c.Segment(seg), kv, i)
 	if t.row0 == t.n {
 		return
 	}
@@ -293,26 +310,26 @@ func emitTask(s *attn.Scratch, a *recurArgs, task int) {
 
 // headTask does all of one head of one segment in turn.
 func headTask(s *attn.Scratch, a *recurArgs, task int) {
-	seg, kv := task/a.c.KVHeads, task%a.c.KVHeads
+	seg, kv := a.head(task)
 	t := newForward(s, a)
-	a.load(t.s, a.initial, a.lo+seg, kv)
+	a.load(t.s, a.initial, seg, kv)
 	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
-		t.at(a.c.Segment(a.lo+seg), kv, chunk-int(a.keys[seg]))
+		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
 		t.loadKeys()
 		if a.causal() {
 			if a.records != nil {
 				rec := a.record(kv, chunk)
 				copy(rec, t.s)
-				copy(rec[len(t.s):], t.total())
+				copy(rec[len(t.s):], t.decaySums())
 			}
 			if t.row0 < t.n {
 				t.emit(t.s)
 			}
 		}
 		t.contribute(t.u)
-		a.advance(t.s, t.total(), t.u)
+		a.advance(t.s, t.decaySums(), t.u)
 	}
-	a.store(a.final, a.lo+seg, kv, t.s)
+	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
 		copy(a.sum(a.sums, seg, kv), t.s)
 	}
@@ -320,10 +337,10 @@ func headTask(s *attn.Scratch, a *recurArgs, task int) {
 
 // readTask computes the outputs of one query chunk from the state of all keys.
 func readTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := task/last(a.queries), task%last(a.queries)
+	kv, chunk := a.chunk(a.queries, task)
 	seg, i := find(a.queries, chunk)
 	t := newForward(s, a)
-	t.atQueries(a.c.Segment(a.lo+seg), kv, i)
+	t.atQueries(a.c.Segment(seg), kv, i)
 	t.emit(a.sum(a.sums, seg, kv))
 }
 
@@ -331,21 +348,34 @@ func readTask(s *attn.Scratch, a *recurArgs, task int) {
 // decay that rounds back to the same number would keep them for ever.
 const recurTiny = 1e-30
 
-// advance computes s = diag(decay)·s + u; no decay means 1.
-func (r *Recurrence) advance(s, decay, u []float32) {
+// advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
+func (r *Recurrence) advance(s, sums, u []float32) {
 	if !r.Gated {
-		kernel.Axpy(1, u, s)
+		kernel.Add(s, u)
 		return
 	}
-	width := len(s) / len(decay)
-	for i, d := range decay {
-		row := s[i*width:][:width]
-		for j, x := range u[i*width:][:width] {
-			y := float32(row[j]*d) + x
-			if y < recurTiny && y > -recurTiny {
-				y = 0
+	width := len(s) / len(sums)
+	for i, g := range sums {
+		row, u := s[i*width:][:width], u[i*width:][:width]
+		if g > -0.5 && g <= 0 {
+			// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
+			m := float32(math.Expm1(float64(g)))
+			for j, x := range u {
+				row[j] = ended(row[j] + float32(row[j]*m) + x)
 			}
-			row[j] = y
+			continue
+		}
+		d := float32(math.Exp(float64(g)))
+		for j, x := range u {
+			row[j] = ended(float32(row[j]*d) + x)
 		}
 	}
+}
+
+// ended returns x, or 0 where x is tiny.
+func ended(x float32) float32 {
+	if x < recurTiny && x > -recurTiny {
+		return 0
+	}
+	return x
 }

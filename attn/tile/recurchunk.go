@@ -142,12 +142,12 @@ func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int) {
 	}
 }
 
-// total returns the decay over the chunk, nil without a gate.
-func (t *recurChunk) total() []float32 {
+// decaySums returns the sums of the log decays over the chunk, nil without a gate.
+func (t *recurChunk) decaySums() []float32 {
 	if !t.Gated {
 		return nil
 	}
-	return t.gate.total()
+	return t.gate.sums
 }
 
 // contribute writes what the chunk adds to the state.
@@ -171,7 +171,7 @@ func (t *recurChunk) emit(s []float32) {
 	dk, dv, rows := t.c.KeyDim, t.c.ValueDim, t.n-t.row0
 	guard := false
 	if t.causal() {
-		guard = !finite(t.keyRows(t.c.V), t.n, dv, t.ones[t.Chunk:], t.u)
+		guard = !RowsFinite(t.keyRows(t.c.V), t.n, dv)
 		if !t.Gated {
 			packRows(t.kt, t.k, t.n, dk)
 		}
@@ -195,7 +195,7 @@ func (t *recurChunk) emit(s []float32) {
 			kernel.Dots(factor, s[dk*dv:], q, rows)
 		}
 		if t.causal() {
-			t.weights()
+			t.weights(t.row0)
 			lowerMul(guard, t.row0, t.n, dv, kernel.Rows(t.a, t.Chunk), t.keyRows(t.c.V), out)
 		}
 		if t.Normalize {
@@ -232,16 +232,16 @@ func (t *recurChunk) normalise(factor []float32) {
 	}
 }
 
-// weights fills the lower triangle of a with the weights of the chunk's own pairs. In the rows
-// of each block of lanes the triangle is filled up with zeros.
-func (t *recurChunk) weights() {
+// weights fills the lower triangle of a, from row row0 on, with the weights of the chunk's own
+// pairs. In each block of lanes the triangle is filled up with zeros.
+func (t *recurChunk) weights(row0 int) {
 	dk := t.c.KeyDim
 	if t.Gated {
-		t.gate.weights(t.a, t.Chunk, t.q, t.k, t.row0)
+		t.gate.weights(t.a, t.Chunk, t.q, t.k, row0)
 	} else {
-		lowerProduct(t.row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
+		lowerProduct(row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
 	}
-	clearUpper(t.row0, t.n, kernel.Rows(t.a, t.Chunk))
+	clearUpper(row0, t.n, kernel.Rows(t.a, t.Chunk))
 }
 
 // lowerProduct computes C = A·Bᵀ over the blocks of lanes on and below the diagonal, rows row0 to n; bt is
@@ -305,20 +305,6 @@ func mulPanels(add bool, m, n, k int, a kernel.Mat, b []float32, c kernel.Mat) {
 			kernel.Mul(m, w, k, a, p, c.From(0, j))
 		}
 	}
-}
-
-// finite reports whether all of x [n, d] is finite: 0·x is then 0. sums has n floats and zeros d
-// floats of scratch.
-func finite(x kernel.Mat, n, d int, sums, zeros []float32) bool {
-	zeros = zeros[:d]
-	clear(zeros)
-	kernel.Dots(sums[:n], zeros, x, n)
-	for _, s := range sums[:n] {
-		if s != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // product computes dst = x∘y.

@@ -89,3 +89,20 @@ func (r *Recurrence) savedBytes(s attn.Shape) int64 {
 	}
 	return 4 * int64(n)
 }
+
+func (r *Recurrence) backwardScratch(s attn.Shape) (shared, worker int64) {
+	heads, chunks, queryChunks := r.chunkCounts(s)
+	f := r.planFloats(s)
+	split := heads < recurSplit
+	if s.Mask == attn.Causal {
+		if split {
+			f += attn.ScratchFloats(chunks * r.stateLen(s))
+		}
+	} else {
+		f += attn.ScratchFloats(heads * r.stateLen(s))
+		if split {
+			f += attn.ScratchFloats(queryChunks * r.stateLen(s))
+		}
+	}
+	return 4 * int64(f), 4 * int64(r.backwardFloats(s))
+}

@@ -244,9 +244,7 @@ func (r *Recurrence) read(out, x, q, state []float32) {
 
 func flush(x []float32) {
 	for i, y := range x {
-		if y < recurTiny && y > -recurTiny {
-			x[i] = 0
-		}
+		x[i] = ended(y)
 	}
 }
 
@@ -291,3 +289,6 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 	}
 	ws.Release(mark)
 }
+
+// Numbers returns the states of all rows, [batch, Carry], in the layout of Call.Initial. They are not to be changed.
+func (s *RecurState) Numbers() []float32 { return s.x }

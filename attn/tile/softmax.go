@@ -22,6 +22,9 @@ import (
 type Softmax struct {
 	Pattern Pattern
 	Scale   float64 // 0 means 1/√(key dim)
+	// Window and Sinks bound what a Cache keeps: the first Sinks and the last Window tokens of a sequence.
+	// The pattern lets no query see others. Window 0 keeps all.
+	Window, Sinks int
 }
 
 func (a Softmax) scale(c *attn.Call) float32 {
