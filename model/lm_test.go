@@ -126,7 +126,7 @@ func TestDirectionalGradients(t *testing.T) {
 				want += float64(dir[i]) * float64(p.Grad[i])
 			}
 			old := append([]float32(nil), p.Data...)
-			h := 1e-2 / math.Sqrt(float64(len(dir)))
+			h := 3e-3 / math.Sqrt(float64(len(dir)))
 			var side [2]float64
 			for k, sign := range []float64{1, -1} {
 				for i := range dir {

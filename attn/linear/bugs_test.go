@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"attnbench/attn"
+	"attnbench/internal/kernel"
 )
 
 // series returns a call of one head with the given rows of q, k, v (and g), one number each.
@@ -192,6 +193,68 @@ func TestStability(t *testing.T) {
 		}
 		if e := worst(c.Out.Data, w.Out.Data); !(e < 5e-6) {
 			t.Errorf("log decay %g, %d tokens: output differs by %.3g", decay, n, e)
+		}
+	}
+}
+
+// Token by token, too, weak decays are not rounded off, as far as a float32 state allows: a factor of
+// e^-1e-7 itself would round to e^-1.2e-7, an error of 1e-4 after 5000 tokens.
+func TestWeakDecayByStep(t *testing.T) {
+	m := newMech(t, "gla")
+	for _, decay := range []float64{-1e-7, -3e-5, -2e-3} {
+		const n = 5000
+		s := attn.Shape{Batch: 1, QueryLen: n, KeyLen: n, Heads: 1, KVHeads: 1, KeyDim: 4, ValueDim: 2, Mask: attn.Causal}
+		c := newCall(m, s, 7, 0)
+		for i := range n {
+			for j := range 4 {
+				c.Extra[0].Row(0, i, 0)[j] = float32(decay)
+			}
+		}
+		w := wideCall(c)
+		if err := m.Define(w); err != nil {
+			t.Fatal(err)
+		}
+		extend(t, m, c, slices.Repeat([]int{1}, n))
+		if e := worst(c.Out.Data, w.Out.Data); !(e < 3e-5) {
+			t.Errorf("log decay %g: output differs by %.3g", decay, e)
+		}
+	}
+}
+
+// The declared operations are those of the recurrence; pairs within chunks take some more.
+func TestFLOPs(t *testing.T) {
+	for _, spec := range []string{"linear", "gla"} {
+		m := newMech(t, spec)
+		info := m.Info()
+		s := attn.Shape{Batch: 1, QueryLen: 512, KeyLen: 512, Heads: 4, KVHeads: 2, KeyDim: 64, ValueDim: 64, Mask: attn.Causal}
+		c := newCall(m, s, 7, 1)
+		ws := attn.NewWorkspace()
+		g := newGrads(c, 1)
+		c.Saved = attn.NewSaved(new(attn.Arena))
+		st, err := m.NewState(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := piece(c, 0, 1)
+		one.Saved = nil
+		for _, tc := range []struct {
+			name string
+			cost attn.Cost
+			run  func() error
+			most float64
+		}{
+			{"forward", info.Cost(s, attn.PassForward), func() error { return m.Forward(ws, c) }, 2.5},
+			{"backward", info.Cost(s, attn.PassBackward), func() error { return m.Backward(ws, c, g) }, 3},
+			{"decode", info.Cost(one.Shape, attn.PassDecode), func() error { return m.Extend(ws, st, one) }, 1},
+		} {
+			var err error
+			n := kernel.CountFLOPs(func() { err = tc.run() })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x := float64(n) / float64(tc.cost.FLOPs); x < 0.98 || x > tc.most {
+				t.Errorf("%s %s: %d FLOPs, %.2f of the %d declared", spec, tc.name, n, x, tc.cost.FLOPs)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"attnbench/attn"
+	"attnbench/attn/internal/testcall"
 )
 
 // piece returns tokens from to from+n of c.
@@ -104,6 +105,15 @@ func TestPiecesAtRandom(t *testing.T) {
 				t.Fatalf("%s %v: outputs differ by %.3g", spec, pieces, e)
 			}
 		})
+	}
+}
+
+func TestDecodeCosts(t *testing.T) {
+	for _, heads := range []int{1, 8} {
+		for _, pieces := range [][]int{{1, 1, 1, 1}, {7, 9, 3}, {96, 1}, {150, 20}} {
+			s := attn.Shape{Batch: 1, Heads: heads, KVHeads: heads, KeyDim: 5, ValueDim: 3, Mask: attn.Causal}
+			testcall.Decode(t, newMech(t, "linear"), s, pieces)
+		}
 	}
 }
 

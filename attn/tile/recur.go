@@ -19,7 +19,7 @@ import (
 // chunk through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang et al. 2023, arXiv:2312.06635 §4).
 //
 // The state of a segment, in Call.Initial and Call.Final, is S and z of each key/value head in turn.
-// Decayed states below 1e-30 become 0, so that they never stay subnormal.
+// Numbers of decayed states below 1e-30 become 0 every 256 tokens, so that none stays subnormal.
 type Recurrence struct {
 	Chunk     int     // tokens a chunk, at least 1
 	Map       Feature // φ, on queries and keys
@@ -288,6 +288,7 @@ func scanTask(s *attn.Scratch, a *recurArgs, task int) {
 		copy(t.u, rec[:n])
 		copy(rec, t.s)
 		a.advance(t.s, rec[n:], t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
@@ -328,6 +329,7 @@ func headTask(s *attn.Scratch, a *recurArgs, task int) {
 		}
 		t.contribute(t.u)
 		a.advance(t.s, t.decaySums(), t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
@@ -344,38 +346,49 @@ func readTask(s *attn.Scratch, a *recurArgs, task int) {
 	t.emit(a.sum(a.sums, seg, kv))
 }
 
-// recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
-// decay that rounds back to the same number would keep them for ever.
-const recurTiny = 1e-30
-
 // advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
 func (r *Recurrence) advance(s, sums, u []float32) {
-	if !r.Gated {
-		kernel.Add(s, u)
+	if r.Gated {
+		width := len(s) / len(sums)
+		for i, g := range sums {
+			row := s[i*width:][:width]
+			if g > -0.5 && g <= 0 {
+				// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
+				kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
+			} else {
+				kernel.Scale(float32(math.Exp(float64(g))), row)
+			}
+		}
+	}
+	kernel.Add(s, u)
+}
+
+// recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
+// decay that rounds back to the same number would keep them for ever. A state is looked at each
+// time that its length passes a multiple of recurFlush tokens.
+const (
+	recurTiny  = 1e-30
+	recurFlush = 256
+)
+
+// flush sets the tiny numbers of a state to 0 when n more tokens after the first before pass a
+// multiple of recurFlush.
+func (r *Recurrence) flush(s []float32, before, n int) {
+	if !r.Gated || before/recurFlush == (before+n)/recurFlush {
 		return
 	}
-	width := len(s) / len(sums)
-	for i, g := range sums {
-		row, u := s[i*width:][:width], u[i*width:][:width]
-		if g > -0.5 && g <= 0 {
-			// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
-			m := float32(math.Expm1(float64(g)))
-			for j, x := range u {
-				row[j] = ended(row[j] + float32(row[j]*m) + x)
-			}
-			continue
-		}
-		d := float32(math.Exp(float64(g)))
-		for j, x := range u {
-			row[j] = ended(float32(row[j]*d) + x)
+	for i, x := range s {
+		if x < recurTiny && x > -recurTiny {
+			s[i] = 0
 		}
 	}
 }
 
-// ended returns x, or 0 where x is tiny.
-func ended(x float32) float32 {
-	if x < recurTiny && x > -recurTiny {
-		return 0
+// before returns the number of tokens in front of a chunk of a segment.
+func (a *recurArgs) before(segment, chunk int) int {
+	n := (chunk - int(a.keys[segment])) * a.Chunk
+	if a.lens != nil {
+		n += a.lens[a.c.Segment(segment).Row]
 	}
-	return x
+	return n
 }

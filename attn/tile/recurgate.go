@@ -84,11 +84,11 @@ func (g *recurGate) load(src kernel.Mat, n int) {
 // tilde returns the rows of one level: keys in first halves, queries in second halves, each times
 // its factor.
 func (g *recurGate) tilde(level, h int, q, k []float32) []float32 {
-	f := g.levels[level*g.size:]
+	copy(g.rows[:g.n*g.d], g.levels[level*g.size:])
 	for a := 0; a < g.n; a += 2 * h {
 		m, end := min(a+h, g.n)*g.d, min(a+2*h, g.n)*g.d
-		product(g.rows[a*g.d:m], k[a*g.d:], f[a*g.d:])
-		product(g.rows[m:end], q[m:], f[m:])
+		kernel.Times(g.rows[a*g.d:m], k[a*g.d:m])
+		kernel.Times(g.rows[m:end], q[m:end])
 	}
 	return g.rows
 }
