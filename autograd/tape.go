@@ -321,3 +321,6 @@ func (t *Tape) Release(m Mark, x, y Var) Var {
 	t.arena.Release(m.arena)
 	return x
 }
+
+// Ints returns n integers of undefined content that live until the tape's next Reset: indices for operations that keep them.
+func (t *Tape) Ints(n int) []int32 { return t.arena.Ints(n) }
