@@ -3,6 +3,7 @@ package all
 
 import (
 	_ "attnbench/attn/full"
+	_ "attnbench/attn/linear"
 	_ "attnbench/attn/sliding"
 	_ "attnbench/attn/sparse"
 )
