@@ -139,8 +139,8 @@ func (c *CallOf[F]) check(info *Info) error {
 		if in.From != QuerySide {
 			time = c.KeyLen
 		}
-		if err := v.check("input "+in.Name, c.Batch, time, in.heads(c.Shape), in.width(c.Shape)); err != nil {
-			return err
+		if err := v.check(in.Name, c.Batch, time, in.heads(c.Shape), in.width(c.Shape)); err != nil {
+			return fmt.Errorf("input %w", err)
 		}
 	}
 	if extra != len(c.Extra) {
@@ -219,7 +219,10 @@ func (g *Grads) Check(info *Info, c *Call) error {
 		if x.Empty() {
 			return nil
 		}
-		return dx.check("input "+name, x.Batch, x.Time, x.Heads, x.Dim)
+		if err := dx.check(name, x.Batch, x.Time, x.Heads, x.Dim); err != nil {
+			return fmt.Errorf("input %w", err)
+		}
+		return nil
 	}
 	extra := 0
 	for i := range info.Inputs {

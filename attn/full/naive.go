@@ -43,7 +43,7 @@ func (naive) cost(s attn.Shape, p attn.Pass) attn.Cost {
 		if c.Shared = scores; p == attn.PassForward {
 			c.Saved = scores
 		}
-		c.PerWorker = 4 * int64(attn.ScratchFloats(tile.Lanes*s.KeyDim))
+		c.PerWorker = 4 * int64(forwardFloats(s))
 	case attn.PassBackward:
 		c.Shared = scores
 		c.PerWorker = 4 * int64(attn.ScratchFloats(tile.Lanes*s.ValueDim))
@@ -53,6 +53,8 @@ func (naive) cost(s attn.Shape, p attn.Pass) attn.Cost {
 
 // scoreFloats is the size of the scores [batch, heads, queries, keys].
 func scoreFloats(s attn.Shape) int { return s.Batch * s.Heads * s.QueryLen * s.KeyLen }
+
+func forwardFloats(s attn.Shape) int { return attn.ScratchFloats(tile.Lanes*s.KeyDim, s.QueryLen) }
 
 // Forward computes the output. With c.Saved set, the weights stay there.
 func (m naive) Forward(ws *attn.Workspace, c *attn.Call) error {
@@ -73,8 +75,8 @@ func (m naive) forward(ws *attn.Workspace, c *attn.Call) {
 	} else {
 		args.p = ws.Floats(scoreFloats(c.Shape))
 	}
-	args.call.Saved = nil
-	attn.Parallel(ws, c.NumSegments()*c.Heads, tile.Lanes*c.KeyDim, args, func(s *attn.Scratch, a *naiveArgs, task int) {
+	args.call.Saved, args.saves = nil, c.Saved != nil
+	attn.Parallel(ws, c.NumSegments()*c.Heads, forwardFloats(c.Shape), args, func(s *attn.Scratch, a *naiveArgs, task int) {
 		a.forward(s, task)
 	})
 }
@@ -83,6 +85,7 @@ type naiveArgs struct {
 	call  attn.Call
 	grads attn.Grads
 	scale float32
+	saves bool      // the weights are kept for Backward
 	p, dp []float32 // [batch, heads, queries, keys]
 }
 
@@ -104,7 +107,7 @@ func visible(c *attn.Call, g attn.Segment, i int) int {
 	return min(max(i+g.Offset()+1, 0), g.Keys)
 }
 
-// forward computes one head of a segment: S = scale·Q·Kᵀ, P = softmax(S), O = P·V.
+// forward computes one head of a segment: S = scale·Q·Kᵀ, P = e^(S-max), O = P·V / ΣP.
 func (a *naiveArgs) forward(s *attn.Scratch, task int) {
 	c := &a.call
 	head, g := task%c.Heads, c.Segment(task/c.Heads)
@@ -122,15 +125,36 @@ func (a *naiveArgs) forward(s *attn.Scratch, task int) {
 	q, out := tile.HeadRows(&c.Q, g.Row, g.Query0, head), tile.HeadRows(&c.Out, g.Row, g.Query0, head)
 	k, v := tile.HeadRows(&c.K, g.Row, g.Key0, kv), tile.HeadRows(&c.V, g.Row, g.Key0, kv)
 	products(s.Floats(tile.Lanes*c.KeyDim), p, q, k, g.Queries, g.Keys, c.KeyDim, a.scale)
+	sums, clean := s.Floats(c.QueryLen), tile.RowsFinite(v, g.Keys, c.ValueDim)
 	for i := range g.Queries {
-		softmaxRow(p.Data[i*p.Row:][:g.Keys], visible(c, g, i))
+		n := visible(c, g, i)
+		if sums[i] = weigh(p.Data[i*p.Row:][:g.Keys], n); !clean { // 0·NaN is NaN: leave out what the row does not see
+			tile.Mul(1, c.ValueDim, n, p.From(i, 0), v, out.From(i, 0))
+		}
 	}
-	if tile.RowsFinite(v, g.Keys, c.ValueDim) {
+	if clean {
 		tile.Mul(g.Queries, c.ValueDim, g.Keys, p, v, out)
+	}
+	for i, sum := range sums[:g.Queries] {
+		divide(out.Data[i*out.Row:][:c.ValueDim], sum)
+		if a.saves {
+			divide(p.Data[i*p.Row:][:g.Keys], sum)
+		}
+	}
+}
+
+// weigh replaces the first n scores of a row by e^(score-max) and the others by 0, and returns the sum.
+func weigh(p []float32, n int) float32 {
+	clear(p[n:])
+	return tile.ExpSum(p[:n], tile.Max(p[:n]))
+}
+
+func divide(x []float32, sum float32) {
+	if sum == 0 { // the row sees no key
 		return
 	}
-	for i := range g.Queries { // 0·NaN is NaN: leave out what the row does not see
-		tile.Mul(1, c.ValueDim, visible(c, g, i), p.From(i, 0), v, out.From(i, 0))
+	for i := range x {
+		x[i] /= sum
 	}
 }
 
@@ -147,19 +171,6 @@ func products(panel []float32, out, x, y tile.Mat, n, m, dim int, scale float32)
 		w := min(tile.Lanes, m-j)
 		tile.Pack(panel, y.From(j, 0), w, dim, scale)
 		tile.Mul(n, w, dim, x, tile.Rows(panel, tile.Lanes), out.From(0, j))
-	}
-}
-
-// softmaxRow replaces the first n scores of a row by their softmax and the others by 0.
-func softmaxRow(p []float32, n int) {
-	clear(p[n:])
-	if n == 0 {
-		return
-	}
-	p = p[:n]
-	sum := tile.ExpSum(p, tile.Max(p))
-	for j := range p {
-		p[j] /= sum
 	}
 }
 

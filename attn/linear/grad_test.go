@@ -1,7 +1,6 @@
 package linear
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -83,11 +82,6 @@ func backward(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) (saved int
 // in one input at a time; element by element when there are few.
 func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 	t.Helper()
-	type input struct {
-		name string
-		x    []float64 // of the wide call
-		dx   []float64
-	}
 	w := wideCall(c)
 	views := []attn.View64{w.Q, w.K, w.V}
 	grads := []attn.View{g.Q, g.K, g.V}
@@ -278,5 +272,4 @@ func TestBackwardErrors(t *testing.T) {
 	if err := m.Backward(attn.NewWorkspace(), c, g); err == nil {
 		t.Error("backward without the gradient of g: no error")
 	}
-	_ = fmt.Sprint
 }

@@ -1,6 +1,8 @@
 package tile
 
 import (
+	"slices"
+
 	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
@@ -80,6 +82,7 @@ type backwardHead struct {
 	cleanDO      []float32
 	q, do        [backwardTiles]side
 	dirty        [backwardTiles]bool // a row of Q or dO is not finite
+	nan          [backwardTiles]bool // a row saw a NaN
 	walk         [backwardTiles]cursor
 	tileK, tileV int // floats a tile of width dk and dv
 }
@@ -201,6 +204,7 @@ func (a *backwardArgs) load(b *backwardHead, g attn.Segment, head, first, i int)
 	for l := range t.Rows {
 		delta[l] = a.scale * kernel.Dot(b.do[i].row(l, b.dv), c.Out.Row(g.Row, at+l, head))
 	}
+	b.nan[i] = slices.ContainsFunc(lse[:t.Rows], func(x float32) bool { return x != x })
 	for l := t.Rows; l < Lanes; l++ {
 		lse[l], delta[l] = kernel.NegInf, 0
 	}
@@ -212,8 +216,11 @@ func (b *backwardHead) step(i int, blk block) {
 	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
 	k := b.k.rows(blk.lo)
 	kernel.Mul(keys, Lanes, b.dk, k, kernel.Rows(b.qt[i*b.tileK:], Lanes), p)
-	blk.hide(b.p, t, b.s)
+	blk.hide(b.p, t, b.s, kernel.NegInf)
 	kernel.Weights(b.s, keys, b.lse[i*Lanes:])
+	if b.nan[i] { // -Inf minus NaN
+		blk.hide(b.p, t, b.s, 0)
+	}
 	kernel.Mul(keys, Lanes, b.dv, b.v.rows(blk.lo), kernel.Rows(b.dot[i*b.tileV:], Lanes), ds)
 	kernel.WeightsGrad(b.s, b.ds, keys, b.delta[i*Lanes:])
 	dq := kernel.Rows(b.dqt[i*b.tileK:], Lanes)

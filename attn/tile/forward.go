@@ -91,6 +91,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		}
 		rows, at := f.walk[i].t.Rows, g.Query0+(first+i)*Lanes
 		f.state[i].Inverse(inverse[:])
+		f.means(i, inverse[:])
 		kernel.Unpack(kernel.Rows(c.Out.From(g.Row, at, head), c.Out.TimeStride), f.tileO(i), rows, f.dv, inverse[:])
 		if a.lse != nil {
 			f.state[i].LogSum2(lse[:])
@@ -128,6 +129,21 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 	}
 }
 
+// means divides the lanes of tile i whose sum of weights is a whole number, as that of n equal scores is, so
+// that the mean of n equal values is that value: multiplying by a rounded 1/n can miss it by an ulp.
+func (f *forwardHead) means(i int, inverse []float32) {
+	o := f.tileO(i)
+	for l, sum := range f.state[i].Sum {
+		if sum < 2 || sum != float32(int32(sum)) {
+			continue
+		}
+		for d := range f.dv {
+			o[d*Lanes+l] /= sum
+		}
+		inverse[l] = 1
+	}
+}
+
 // step takes a block of keys into tile i.
 func (f *forwardHead) step(i int, b block, guarded bool) {
 	keys := b.hi - b.lo
@@ -136,7 +152,7 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 	kernel.Mul(keys, Lanes, f.dk, f.k.rows(b.lo), kernel.Rows(f.tileQ(i), Lanes), scores)
 	if b.parts > 0 {
 		f.tested[i] = true
-		b.hide(f.p, f.walk[i].t, f.scores)
+		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
 	}
 	st.Step(f.scores, keys)
 	if guarded && b.parts > 0 {

@@ -149,13 +149,13 @@ func (c *cursor) block(p Pattern, end int) (b block, ok bool) {
 	return b, b.lo < b.hi
 }
 
-// hide sets the scores of pairs that p does not admit to -Inf.
-func (b *block) hide(p Pattern, t Tile, scores []float32) {
+// hide sets the scores, or weights, of pairs that p does not admit to x.
+func (b *block) hide(p Pattern, t Tile, scores []float32, x float32) {
 	for _, r := range b.part[:b.parts] {
 		for j := r.Lo; j < r.Hi; j++ {
 			row := scores[(j-b.lo)*Lanes:][:Lanes]
 			for hidden := ^p.Sees(t, j); hidden != 0; hidden &= hidden - 1 {
-				row[bits.TrailingZeros32(hidden)%Lanes] = kernel.NegInf
+				row[bits.TrailingZeros32(hidden)%Lanes] = x
 			}
 		}
 	}

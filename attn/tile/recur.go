@@ -19,7 +19,7 @@ import (
 // chunk through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang et al. 2023, arXiv:2312.06635 §4).
 //
 // The state of a segment, in Call.Initial and Call.Final, is S and z of each key/value head in turn.
-// Decayed states below 1e-30 become 0, so that they never stay subnormal.
+// Numbers of decayed states below 1e-30 become 0 every 256 tokens, so that none stays subnormal.
 type Recurrence struct {
 	Chunk     int     // tokens a chunk, at least 1
 	Map       Feature // φ, on queries and keys
@@ -53,7 +53,7 @@ func (r *Recurrence) stateLen(s attn.Shape) int {
 	return n
 }
 
-// recordLen is what one chunk keeps: a state, and the decay over the chunk.
+// recordLen is what one chunk keeps: a state, and the sums of the log decays over the chunk.
 func (r *Recurrence) recordLen(s attn.Shape) int {
 	n := r.stateLen(s)
 	if r.Gated {
@@ -262,7 +262,8 @@ func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
 	ws.Release(mark)
 }
 
-// contributeTask writes what one chunk adds to the state, and its decay, to the chunk's record.
+// contributeTask writes what one chunk adds to the state, and the sums of its log decays, to the
+// chunk's record.
 func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
@@ -272,7 +273,7 @@ func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	rec := a.record(kv, chunk)
 	t.contribute(rec[:a.stateLen(a.c.Shape)])
 	if a.Gated {
-		copy(rec[a.stateLen(a.c.Shape):], t.total())
+		copy(rec[a.stateLen(a.c.Shape):], t.decaySums())
 	}
 }
 
@@ -287,6 +288,7 @@ func scanTask(s *attn.Scratch, a *recurArgs, task int) {
 		copy(t.u, rec[:n])
 		copy(rec, t.s)
 		a.advance(t.s, rec[n:], t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
@@ -319,14 +321,15 @@ func headTask(s *attn.Scratch, a *recurArgs, task int) {
 			if a.records != nil {
 				rec := a.record(kv, chunk)
 				copy(rec, t.s)
-				copy(rec[len(t.s):], t.total())
+				copy(rec[len(t.s):], t.decaySums())
 			}
 			if t.row0 < t.n {
 				t.emit(t.s)
 			}
 		}
 		t.contribute(t.u)
-		a.advance(t.s, t.total(), t.u)
+		a.advance(t.s, t.decaySums(), t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.store(a.final, seg, kv, t.s)
 	if a.sums != nil {
@@ -343,25 +346,49 @@ func readTask(s *attn.Scratch, a *recurArgs, task int) {
 	t.emit(a.sum(a.sums, seg, kv))
 }
 
-// recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
-// decay that rounds back to the same number would keep them for ever.
-const recurTiny = 1e-30
-
-// advance computes s = diag(decay)·s + u; no decay means 1.
-func (r *Recurrence) advance(s, decay, u []float32) {
-	if !r.Gated {
-		kernel.Axpy(1, u, s)
-		return
-	}
-	width := len(s) / len(decay)
-	for i, d := range decay {
-		row := s[i*width:][:width]
-		for j, x := range u[i*width:][:width] {
-			y := float32(row[j]*d) + x
-			if y < recurTiny && y > -recurTiny {
-				y = 0
+// advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
+func (r *Recurrence) advance(s, sums, u []float32) {
+	if r.Gated {
+		width := len(s) / len(sums)
+		for i, g := range sums {
+			row := s[i*width:][:width]
+			if g > -0.5 && g <= 0 {
+				// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
+				kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
+			} else {
+				kernel.Scale(float32(math.Exp(float64(g))), row)
 			}
-			row[j] = y
 		}
 	}
+	kernel.Add(s, u)
+}
+
+// recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
+// decay that rounds back to the same number would keep them for ever. A state is looked at each
+// time that its length passes a multiple of recurFlush tokens.
+const (
+	recurTiny  = 1e-30
+	recurFlush = 256
+)
+
+// flush sets the tiny numbers of a state to 0 when n more tokens after the first before pass a
+// multiple of recurFlush.
+func (r *Recurrence) flush(s []float32, before, n int) {
+	if !r.Gated || before/recurFlush == (before+n)/recurFlush {
+		return
+	}
+	for i, x := range s {
+		if x < recurTiny && x > -recurTiny {
+			s[i] = 0
+		}
+	}
+}
+
+// before returns the number of tokens in front of a chunk of a segment.
+func (a *recurArgs) before(segment, chunk int) int {
+	n := (chunk - int(a.keys[segment])) * a.Chunk
+	if a.lens != nil {
+		n += a.lens[a.c.Segment(segment).Row]
+	}
+	return n
 }

@@ -1,6 +1,8 @@
 package tile
 
 import (
+	"math"
+
 	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
@@ -114,17 +116,11 @@ func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int) {
 			copy(y, x)
 		case ReLU:
 			for i, x := range x {
-				if x < 0 {
-					x = 0
-				}
-				y[i] = x
+				y[i] = positive(x)
 			}
 		case ELU1:
 			for i, x := range x {
-				if x > 0 {
-					x = 0
-				}
-				y[i] = x
+				y[i] = negative(x)
 			}
 		}
 	}
@@ -135,19 +131,29 @@ func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int) {
 	for o := 0; o < len(dst); o += d {
 		x, y := src.Data[o/d*src.Row:][:d], dst[o:][:d]
 		for i, x := range x {
-			if x > 0 {
-				y[i] += x
-			}
+			y[i] += positive(x)
 		}
 	}
 }
 
-// total returns the decay over the chunk, nil without a gate.
-func (t *recurChunk) total() []float32 {
+// positive and negative return x, or 0 where its sign is the other, without a branch, which would be a
+// coin toss. NaN goes with its sign.
+func positive(x float32) float32 {
+	b := math.Float32bits(x)
+	return math.Float32frombits(b &^ uint32(int32(b)>>31))
+}
+
+func negative(x float32) float32 {
+	b := math.Float32bits(x)
+	return math.Float32frombits(b & uint32(int32(b)>>31))
+}
+
+// decaySums returns the sums of the log decays over the chunk, nil without a gate.
+func (t *recurChunk) decaySums() []float32 {
 	if !t.Gated {
 		return nil
 	}
-	return t.gate.total()
+	return t.gate.sums
 }
 
 // contribute writes what the chunk adds to the state.
@@ -206,7 +212,7 @@ func (t *recurChunk) emit(s []float32) {
 			if t.Normalize {
 				f = factor[r]
 			}
-			scale(out.Data[r*out.Row:][:dv], f)
+			kernel.Scale(f, out.Data[r*out.Row:][:dv])
 		}
 	}
 }
@@ -309,22 +315,6 @@ func mulPanels(add bool, m, n, k int, a kernel.Mat, b []float32, c kernel.Mat) {
 
 // product computes dst = x∘y.
 func product(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	for i := range dst {
-		dst[i] = x[i] * y[i]
-	}
-}
-
-// productAdd computes dst += x∘y.
-func productAdd(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	for i := range dst {
-		dst[i] += float32(x[i] * y[i])
-	}
-}
-
-func scale(x []float32, f float32) {
-	for i := range x {
-		x[i] *= f
-	}
+	copy(dst, x)
+	kernel.Times(dst, y[:len(dst)])
 }

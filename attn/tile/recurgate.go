@@ -20,6 +20,7 @@ type recurGate struct {
 	levels    []float32 // [levels, Chunk, d]: the factor of each token at each level
 	fromStart []float32 // [Chunk, d]: e^{g_0+…+g_t}, from the state before the chunk to the query
 	toEnd     []float32 // [Chunk, d]: e^{g_{t+1}+…}, from the key to the state after the chunk
+	sums      []float32 // [d]: g_0+…, over the chunk
 	rows      []float32 // [Chunk, d] of scratch
 	panel     []float32 // [d, lanes] of scratch
 	size      int       // Chunk·d
@@ -38,18 +39,15 @@ func newGate(s *attn.Scratch, chunk, d int) recurGate {
 		d: d, size: chunk * d,
 		levels:    s.Floats(gateLevels(chunk) * chunk * d),
 		fromStart: s.Floats(chunk * d), toEnd: s.Floats(chunk * d),
-		rows: s.Floats(chunk * d), panel: s.Floats(lanes * d),
+		sums: s.Floats(d), rows: s.Floats(chunk * d), panel: s.Floats(lanes * d),
 	}
 }
 
 func gateFloats(chunk, d int) int {
-	return attn.ScratchFloats(gateLevels(chunk)*chunk*d, chunk*d, chunk*d, chunk*d, lanes*d)
+	return attn.ScratchFloats(gateLevels(chunk)*chunk*d, chunk*d, chunk*d, d, chunk*d, lanes*d)
 }
 
 func (g *recurGate) row(x []float32, t int) []float32 { return x[t*g.d:][:g.d] }
-
-// total returns the decay over the chunk.
-func (g *recurGate) total() []float32 { return g.row(g.fromStart, g.n-1) }
 
 // load computes all factors from the n log decays in src. fromStart and toEnd hold sums over the
 // block that a token is in, from its start and to its end, while blocks double.
@@ -78,6 +76,7 @@ func (g *recurGate) load(src kernel.Mat, n int) {
 		}
 		kernel.Exp(f[:n*g.d])
 	}
+	copy(g.sums, g.row(g.fromStart, n-1))
 	kernel.Exp(g.fromStart[:n*g.d])
 	kernel.Exp(g.toEnd[:n*g.d])
 }
@@ -85,11 +84,11 @@ func (g *recurGate) load(src kernel.Mat, n int) {
 // tilde returns the rows of one level: keys in first halves, queries in second halves, each times
 // its factor.
 func (g *recurGate) tilde(level, h int, q, k []float32) []float32 {
-	f := g.levels[level*g.size:]
+	copy(g.rows[:g.n*g.d], g.levels[level*g.size:])
 	for a := 0; a < g.n; a += 2 * h {
 		m, end := min(a+h, g.n)*g.d, min(a+2*h, g.n)*g.d
-		product(g.rows[a*g.d:m], k[a*g.d:], f[a*g.d:])
-		product(g.rows[m:end], q[m:], f[m:])
+		kernel.Times(g.rows[a*g.d:m], k[a*g.d:m])
+		kernel.Times(g.rows[m:end], q[m:end])
 	}
 	return g.rows
 }

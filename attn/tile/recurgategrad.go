@@ -13,7 +13,8 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 	g := &t.gate
 	// Through the state before the chunk: contributeGrad left q∘fromStart in rows.
 	mulPanels(false, n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dx, dk))
-	product(t.dq[:n*dk], t.dx, g.fromStart)
+	product(t.dq[:n*dk], t.dx[:n*dk], g.fromStart)
+	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromEnd(0, n)
 
 	for i := range n {
@@ -28,8 +29,10 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 			keys, queries := kernel.Rows(x[b*dk:], dk), kernel.Rows(x[m*dk:], dk)
 			kernel.Mul(end-m, dk, h, da.From(m, b), keys, kernel.Rows(t.dx[m*dk:], dk))
 			kernel.Mul(h, dk, end-m, da.From(m, b).T(), queries, kernel.Rows(t.dx[b*dk:], dk))
-			productAdd(t.dq[m*dk:end*dk], t.dx[m*dk:], f[m*dk:])
-			productAdd(t.dk[b*dk:m*dk], t.dx[b*dk:], f[b*dk:])
+			kernel.Times(x[b*dk:end*dk], t.dx[b*dk:end*dk])
+			kernel.Times(t.dx[b*dk:end*dk], f[b*dk:end*dk])
+			kernel.Add(t.dq[m*dk:end*dk], t.dx[m*dk:end*dk])
+			kernel.Add(t.dk[b*dk:m*dk], t.dx[b*dk:m*dk])
 			t.fromEnd(m, end)
 			t.fromBegin(b, m)
 		}
@@ -42,10 +45,13 @@ func (t *recurGrad) throughState(s, ds []float32) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
 	mulPanels(false, n, dk, dv, t.keyRows(t.c.V), t.st, kernel.Rows(t.dx, dk))
-	productAdd(t.dk[:n*dk], t.dx, g.toEnd)
 	product(g.rows[:n*dk], t.k, g.toEnd)
+	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromBegin(0, n)
-	for c, d := range t.total() {
+	kernel.Times(t.dx[:n*dk], g.toEnd[:n*dk])
+	kernel.Add(t.dk[:n*dk], t.dx[:n*dk])
+	product(g.rows[:n*dk], t.k, g.toEnd)
+	for c, d := range g.row(g.fromStart, n-1) {
 		t.run[c] = d * kernel.Dot(s[c*dv:][:dv], ds[c*dv:])
 	}
 	for i := range n {
@@ -53,22 +59,23 @@ func (t *recurGrad) throughState(s, ds []float32) {
 	}
 }
 
-// fromEnd adds to dg, for each token of [b, end), the gradient of the factors of the queries from it on.
+// fromEnd adds to dg, for each token of [b, end), the rows of the gate from it on: there they hold the
+// gradients of the logarithms of queries' factors.
 func (t *recurGrad) fromEnd(b, end int) {
 	run := t.run[:t.c.KeyDim]
 	clear(run)
 	for i := end - 1; i >= b; i-- {
-		productAdd(run, t.gate.row(t.gate.rows, i), t.gate.row(t.dx, i))
-		kernel.Axpy(1, run, t.gate.row(t.dg, i))
+		kernel.Add(run, t.gate.row(t.gate.rows, i))
+		kernel.Add(t.gate.row(t.dg, i), run)
 	}
 }
 
-// fromBegin adds to dg, for each token of [b, end), the gradient of the factors of the keys before it.
+// fromBegin adds to dg, for each token of [b, end), the rows before it: those of keys' factors.
 func (t *recurGrad) fromBegin(b, end int) {
 	run := t.run[:t.c.KeyDim]
 	clear(run)
 	for i := b; i < end; i++ {
-		kernel.Axpy(1, run, t.gate.row(t.dg, i))
-		productAdd(run, t.gate.row(t.gate.rows, i), t.gate.row(t.dx, i))
+		kernel.Add(t.gate.row(t.dg, i), run)
+		kernel.Add(run, t.gate.row(t.gate.rows, i))
 	}
 }

@@ -116,6 +116,7 @@ func gradScanTask(s *attn.Scratch, a *recurArgs, task int) {
 		copy(t.u, ds)
 		copy(ds, t.s)
 		a.advance(t.s, a.record(kv, chunk)[n:], t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.storeInitial(seg, kv, t.s)
 }
@@ -139,7 +140,8 @@ func gradHeadTask(s *attn.Scratch, a *recurArgs, task int) {
 		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
 		t.loadKeys()
 		t.gradients(a.record(kv, chunk), t.s)
-		a.advance(t.s, t.total(), t.u)
+		a.advance(t.s, t.decaySums(), t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
 	}
 	a.storeInitial(seg, kv, t.s)
 }

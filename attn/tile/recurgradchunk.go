@@ -61,9 +61,8 @@ func (t *recurGrad) loadOutGrads(h int) {
 			t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
 		}
 		do := t.do[r*d:][:d]
-		for i, x := range src {
-			do[i] = x * f
-		}
+		copy(do, src)
+		kernel.Scale(f, do)
 	}
 }
 
@@ -191,24 +190,25 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 	}
 }
 
-// chain adds d·φ'(x) to rows of dst, where f holds φ(x).
+// chain adds d∘φ'(x) to rows of dst, where f holds φ(x), and overwrites d.
 func (t *recurGrad) chain(dst kernel.Mat, d, f []float32, rows int) {
 	dim := t.c.KeyDim
 	if t.Map == Identity {
 		addRows(dst, d, rows, dim)
 		return
 	}
-	for r := range rows {
-		y, d, f := dst.Data[r*dst.Row:][:dim], d[r*dim:][:dim], f[r*dim:][:dim]
-		for i, f := range f {
-			switch {
-			case f > 1 || t.Map == ReLU && f > 0: // elu+1 is x+1 there
-				y[i] += d[i]
-			case t.Map == ELU1 || f != f: // e^x is its own derivative
-				y[i] += float32(f * d[i])
+	if t.Map == ReLU {
+		for i, f := range f[:rows*dim] {
+			if f == 0 {
+				d[i] = 0
 			}
 		}
+	} else {
+		for i, f := range f[:rows*dim] {
+			d[i] *= min(f, 1) // e^x is its own derivative; x+1 is above 1
+		}
 	}
+	addRows(dst, d, rows, dim)
 }
 
 func addRows(dst kernel.Mat, x []float32, rows, d int) {

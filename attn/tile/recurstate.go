@@ -15,9 +15,6 @@ import (
 // by token.
 const recurStep = 16
 
-// recurFlush is how often, in tokens, stepping sets the tiny numbers of a decayed state to 0.
-const recurFlush = 16
-
 // RecurState is the decoding state of a Recurrence: constant in size, whatever the length.
 type RecurState struct {
 	r     *Recurrence
@@ -207,12 +204,9 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 		a.feature(x, kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), dk)
 		v := c.V.Row(g.Row, g.Key0+j, kv)
 		if a.Gated {
-			copy(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv))
-			kernel.Exp(decay)
+			decays(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
 			kernel.Update(m, decay, x, v)
-			if (a.lens[g.Row]+j+1)%recurFlush == 0 {
-				flush(state)
-			}
+			a.flush(state, a.lens[g.Row]+j, 1)
 		} else {
 			kernel.Update(m, nil, x, v)
 		}
@@ -223,6 +217,20 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 			for h := kv * group; h < (kv+1)*group; h++ {
 				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), state)
 			}
+		}
+	}
+}
+
+// decays writes e^g to decay. A decay so weak that float32 would round much of it off is applied to its
+// row of the state here, as s + s·(e^g-1), and 1 is written.
+func decays(decay, g []float32, state kernel.Mat, dv int) {
+	copy(decay, g)
+	kernel.Exp(decay)
+	for i, g := range g {
+		if g > -1.0/1024 && g < 0 {
+			row := state.Data[i*state.Row:][:dv]
+			kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
+			decay[i] = 1
 		}
 	}
 }
@@ -239,15 +247,7 @@ func (r *Recurrence) read(out, x, q, state []float32) {
 			f = 1 / f
 		}
 	}
-	scale(out, f)
-}
-
-func flush(x []float32) {
-	for i, y := range x {
-		if y < recurTiny && y > -recurTiny {
-			x[i] = 0
-		}
-	}
+	kernel.Scale(f, out)
 }
 
 func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
@@ -291,3 +291,6 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 	}
 	ws.Release(mark)
 }
+
+// Numbers returns the states of all rows, [batch, Carry], in the layout of Call.Initial. They are not to be changed.
+func (s *RecurState) Numbers() []float32 { return s.x }

@@ -8,8 +8,8 @@ import (
 )
 
 // Decode feeds the tokens of one sequence a row to a state in pieces and compares the outputs with the definition over the whole.
-// It also holds the state's bytes and the scratch against the declared costs.
-func Decode(t *testing.T, m attn.Incremental, s attn.Shape, pieces []int) {
+// It returns the state. It also holds the state's bytes and the scratch against the declared costs.
+func Decode(t *testing.T, m attn.Incremental, s attn.Shape, pieces []int) attn.State {
 	t.Helper()
 	s.QueryLen = 0
 	for _, n := range pieces {
@@ -65,6 +65,7 @@ func Decode(t *testing.T, m attn.Incremental, s attn.Shape, pieces []int) {
 	if d := Diff(&c.Out, &w.Out); !(d < 2e-5) {
 		t.Errorf("%+v in pieces %v: off by %g", s, pieces, d)
 	}
+	return st
 }
 
 func cut(v attn.View, at, n int) attn.View {
