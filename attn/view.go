@@ -67,9 +67,16 @@ func (v ViewOf[F]) check(name string, batch, time, heads, dim int) error {
 	if batch == 0 || time == 0 || heads == 0 || dim == 0 {
 		return nil
 	}
-	last := (batch-1)*v.BatchStride + (time-1)*v.TimeStride + (heads-1)*v.HeadStride + dim
-	if last > len(v.Data) {
-		return fmt.Errorf("%s: %d elements of data: its shape and strides want %d", name, len(v.Data), last)
+	// Strides may be anything: their products are not formed before they are known to fit.
+	need, have := dim, len(v.Data)
+	for _, a := range []struct{ n, stride int }{{batch, v.BatchStride}, {time, v.TimeStride}, {heads, v.HeadStride}} {
+		if need > have || a.n > 1 && a.stride > (have-need)/(a.n-1) {
+			return fmt.Errorf("%s: %d elements of data: its shape and strides want more", name, have)
+		}
+		need += (a.n - 1) * a.stride
+	}
+	if need > have {
+		return fmt.Errorf("%s: %d elements of data: its shape and strides want %d", name, have, need)
 	}
 	return nil
 }
