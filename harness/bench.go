@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,8 +70,31 @@ func printConfig(list ...results.Config) {
 }
 
 type suite struct {
-	meter *Meter
-	args  []string // by which a child process reaches Bench
+	meter  *Meter
+	args   []string     // by which a child process reaches Bench
+	errors bytes.Buffer // benchmark lines to print between two sub-benchmarks
+}
+
+// The testing package prints no more than seven digits after the point, too few for an error of 1e-7.
+// Errors get lines of their own under the same name, when no line of another benchmark is open.
+func (s *suite) printErrors() {
+	s.errors.WriteTo(os.Stdout)
+	s.errors.Reset()
+}
+
+func (s *suite) addErrors(b *testing.B, seed uint64, values []results.Value) {
+	if len(values) == 0 {
+		return
+	}
+	name := b.Name()
+	if n := workers(); n != 1 {
+		name += fmt.Sprint("-", n)
+	}
+	fmt.Fprintf(&s.errors, "%s\t1", name)
+	for _, v := range append(values, results.Value{Value: float64(seed), Unit: results.SeedUnit}) {
+		fmt.Fprintf(&s.errors, "\t%.6g %s", v.Value, v.Unit)
+	}
+	s.errors.WriteByte('\n')
 }
 
 func (s *suite) kind(b *testing.B, k Kind) {
@@ -88,6 +112,7 @@ func (s *suite) kind(b *testing.B, k Kind) {
 			// Before its sub-benchmarks start, the line on the terminal is empty: later it would break theirs.
 			printConfig(results.Config{Key: "revision", Value: fmt.Sprint(info.Revision)})
 			s.levels(b, k, Case{Mech: info.Name}, levels)
+			s.printErrors()
 		})
 	}
 }
@@ -176,11 +201,17 @@ func (s *suite) one(b *testing.B, k Kind, c Case, seed uint64) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	var errs []results.Value
 	for _, v := range values {
-		if v.Unit != "sec/op" { // the testing package writes that itself
+		switch v.Unit {
+		case "sec/op": // the testing package writes that itself
+		case "rel-err", "full-err":
+			errs = append(errs, v)
+		default:
 			b.ReportMetric(v.Value, v.Unit)
 		}
 	}
+	s.addErrors(b, seed, errs)
 	b.ReportMetric(float64(seed), results.SeedUnit)
 	runtime.KeepAlive(p)
 }

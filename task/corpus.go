@@ -69,6 +69,9 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // a device may never end
+		return nil, fmt.Errorf("%s: not a regular file: want one", path)
+	}
 	r := bufio.NewReader(f)
 	if magic, _ := r.Peek(2); string(magic) == "\x1f\x8b" {
 		return gunzip(path, r)

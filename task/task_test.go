@@ -52,6 +52,7 @@ func TestErrors(t *testing.T) {
 		{"text", "option path is missing"},
 		{"text:path=testdata/none", "no such file"},
 		{"text:path=testdata/cut.gz", "unexpected EOF"},
+		{"text:path=/dev/zero", "not a regular file"},
 		{"books", "option path is missing"},
 		{"books:path=testdata", "index.tsv: no such file"},
 		{"mqar:length=63", "option length=63: want an even number"},
