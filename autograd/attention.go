@@ -33,6 +33,7 @@ type call struct {
 	info   *attn.Info
 	learn  []Var
 	aux    Var
+	out    Var
 }
 
 // Attention runs a mechanism on views straight onto the inputs and returns its output [batch·queries, heads·value dim].
@@ -41,11 +42,45 @@ func (t *Tape) Attention(a *AttentionCall) (Var, error) {
 	if len(a.Inputs) != len(a.Info.Inputs) {
 		return None, fmt.Errorf("%s: %d inputs: want %d", a.Info.Name, len(a.Inputs), len(a.Info.Inputs))
 	}
-	s := a.Shape
 	need := t.attentionNeeds(a)
 	if _, ok := a.Mech.(attn.Differentiable); need && !ok {
 		return None, fmt.Errorf("%s: no backward pass: want a mechanism that can be trained", a.Info.Name)
 	}
+	r := t.fill(a, need)
+	c, out := &r.call, r.out
+	if need {
+		if r.saved == nil {
+			r.saved = attn.NewSaved(t.arena)
+		}
+		r.saved.Reset()
+		c.Saved = r.saved
+		t.ops = append(t.ops, op{code: opAttention, out: out, i: t.ncall - 1})
+	}
+	if err := a.Mech.Forward(t.ws, c); err != nil {
+		return None, err
+	}
+	return out, nil
+}
+
+// Extend is Attention at inference for tokens that follow those that the mechanism's state s has seen.
+func (t *Tape) Extend(a *AttentionCall, s attn.State) (Var, error) {
+	m, ok := a.Mech.(attn.Incremental)
+	if !ok {
+		return None, fmt.Errorf("%s: decode: want a mechanism that decodes", a.Info.Name)
+	}
+	if len(a.Inputs) != len(a.Info.Inputs) {
+		return None, fmt.Errorf("%s: %d inputs: want %d", a.Info.Name, len(a.Inputs), len(a.Info.Inputs))
+	}
+	r := t.fill(a, false)
+	if err := m.Extend(t.ws, s, &r.call); err != nil {
+		return None, err
+	}
+	return r.out, nil
+}
+
+// fill makes the record of a call and the value of its output.
+func (t *Tape) fill(a *AttentionCall, need bool) *call {
+	s := a.Shape
 	r := t.nextCall()
 	r.mech, r.info, r.aux = a.Mech, a.Info, a.Aux
 	r.inputs = append(r.inputs[:0], a.Inputs...)
@@ -77,18 +112,8 @@ func (t *Tape) Attention(a *AttentionCall) (Var, error) {
 	rows, cols := s.Batch*s.QueryLen, s.Heads*s.ValueDim
 	out := t.push(node{data: t.arena.Floats(rows * cols), rows: rows, cols: cols, need: need})
 	c.Out = attn.ViewAs(t.nodes[out].data, s.Batch, s.QueryLen, s.Heads, s.ValueDim)
-	if need {
-		if r.saved == nil {
-			r.saved = attn.NewSaved(t.arena)
-		}
-		r.saved.Reset()
-		c.Saved = r.saved
-		t.ops = append(t.ops, op{code: opAttention, out: out, i: t.ncall - 1})
-	}
-	if err := a.Mech.Forward(t.ws, c); err != nil {
-		return None, err
-	}
-	return out, nil
+	r.out = out
+	return r
 }
 
 func (t *Tape) attentionNeeds(a *AttentionCall) bool {

@@ -279,7 +279,7 @@ func (t *Tape) backSwiGLU(o *op, g []float32) {
 			}
 		}
 	})
-	t.give(o.a, o.u)
+	t.giveNew(o.a, o.u)
 }
 
 // Sum returns the sum of all elements, [1, 1].

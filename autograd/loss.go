@@ -118,7 +118,7 @@ func (t *Tape) backCrossEntropy(o *op, g []float32) {
 			scaleBy(b.part(d, t.nodes[o.a].cols), o.v[0])
 		})
 	}
-	t.give(o.a, o.u)
+	t.giveNew(o.a, o.u)
 }
 
 // RowLosses writes to nll the negative log likelihood, in nats, that each row of logits gives to its label (NaN for

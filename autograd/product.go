@@ -8,7 +8,7 @@ import (
 // Blocks of a dense product: a task computes blockM × blockN of the result, in steps of blockK, from panels of B
 // that are kernel.Lanes wide and lie without gaps.
 const (
-	blockM = 64
+	blockM = 72 // a multiple of the register tiles' 6 and 8 rows
 	blockN = 4 * kernel.Lanes
 	blockK = 256
 )
