@@ -15,6 +15,7 @@ type Table struct {
 	RowNames, ColNames []string
 	Rows               []TableRow
 	Cols               [][]string // values of ColNames
+	Notes              []string   // lines below, before those that explain the figures
 }
 
 // TableRow is one row of a Table.
@@ -99,7 +100,7 @@ func (t *Table) Sheet() *Sheet {
 }
 
 func (t *Table) notes(few, interval bool) []string {
-	var notes []string
+	notes := slices.Clone(t.Notes)
 	how := "median, spread and number of samples (n)"
 	if interval {
 		how += "; ±: 95% interval of the median"
