@@ -51,6 +51,25 @@ func nameParts(name string) []Config {
 	return list
 }
 
+// AddColumn adds a column of figures that were not measured but are known exactly, such as a
+// baseline's, by unit; name is the benchmark that they go by in CSV. Rows of other units stay empty.
+func (t *Table) AddColumn(head, name string, values map[string]float64) {
+	key := make([]string, max(1, len(t.ColNames)))
+	key[0] = head
+	t.Cols = append(t.Cols, key)
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		v, ok := values[r.Unit.Name]
+		if !ok {
+			r.Cells = append(r.Cells, nil)
+			continue
+		}
+		u := r.Unit
+		u.Exact = true
+		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name})
+	}
+}
+
 // WriteTables draws tables one below the other. CSV has one line a figure, unscaled, all tables
 // together, and the mechanism first.
 func WriteTables(w io.Writer, f Format, tables []*Table) error {
@@ -96,6 +115,11 @@ func (t *Table) Sheet() *Sheet {
 		s.Rows = append(s.Rows, line)
 	}
 	s.Notes = t.notes(few, interval)
+	for i := len(t.RowNames) - 1; i >= 0; i-- { // a key that none of these benchmarks has
+		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
+			s.dropColumn(i)
+		}
+	}
 	return s
 }
 
@@ -118,7 +142,8 @@ func (t *Table) notes(few, interval bool) []string {
 		case 1:
 			list = &higher
 		}
-		if !slices.Contains(*list, r.Unit.Name) {
+		// Of figures by position, the unit without the position says it for all.
+		if !slices.Contains(*list, r.Unit.Name) && !strings.Contains(r.Unit.Name, "@") {
 			*list = append(*list, r.Unit.Name)
 		}
 	}
