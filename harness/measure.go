@@ -144,13 +144,11 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 	return t, nil
 }
 
-// warmUp runs what the first steps do once only: pages are mapped, arenas become one piece, workers
-// start. What earlier cells left to the collector is collected now.
+// warmUp runs the second step, the first one being part of prepare. It finds the arenas as one piece, whose
+// pages are mapped now. What earlier cells left to the collector is collected now.
 func (p *probe) warmUp() error {
-	for range 2 {
-		if err := p.step(); err != nil {
-			return err
-		}
+	if err := p.step(); err != nil {
+		return err
 	}
 	if p.round > 0 {
 		if err := p.rewind(); err != nil {
