@@ -139,14 +139,14 @@ func (c *CallOf[F]) check(info *Info) error {
 		if in.From != QuerySide {
 			time = c.KeyLen
 		}
-		if err := v.check(in.Name, c.Batch, time, in.heads(c.Shape), in.width(c.Shape)); err != nil {
-			return fmt.Errorf("input %w", err)
+		if err := v.check("input ", in.Name, c.Batch, time, in.heads(c.Shape), in.width(c.Shape)); err != nil {
+			return err
 		}
 	}
 	if extra != len(c.Extra) {
 		return fmt.Errorf("%d extra inputs: want %d", len(c.Extra), extra)
 	}
-	if err := c.Out.check("output", c.Batch, c.QueryLen, c.Heads, c.ValueDim); err != nil {
+	if err := c.Out.check("output", "", c.Batch, c.QueryLen, c.Heads, c.ValueDim); err != nil {
 		return err
 	}
 	if err := checkTensors("learned tensor", info.Learned, c.Learned, c.Shape); err != nil {
@@ -209,7 +209,7 @@ func (g *Grads) Check(info *Info, c *Call) error {
 	if g == nil {
 		return fmt.Errorf("%s: no gradients given", info.Name)
 	}
-	if err := g.Out.check("output", c.Batch, c.QueryLen, c.Heads, c.ValueDim); err != nil {
+	if err := g.Out.check("output", "", c.Batch, c.QueryLen, c.Heads, c.ValueDim); err != nil {
 		return wrap(err)
 	}
 	if len(g.Extra) != len(c.Extra) {
@@ -219,10 +219,7 @@ func (g *Grads) Check(info *Info, c *Call) error {
 		if x.Empty() {
 			return nil
 		}
-		if err := dx.check(name, x.Batch, x.Time, x.Heads, x.Dim); err != nil {
-			return fmt.Errorf("input %w", err)
-		}
-		return nil
+		return dx.check("input ", name, x.Batch, x.Time, x.Heads, x.Dim)
 	}
 	extra := 0
 	for i := range info.Inputs {

@@ -51,25 +51,32 @@ func (v ViewOf[F]) From(b, t, h int) []F {
 // Empty reports whether the view holds no data at all, as an input that is not given.
 func (v ViewOf[F]) Empty() bool { return v.Data == nil && v.Dim == 0 }
 
-// check compares the view with what is wanted and names the first difference.
-func (v ViewOf[F]) check(name string, batch, time, heads, dim int) error {
+// check compares the view, an input or the like by that name, with what is wanted and names the first difference.
+func (v ViewOf[F]) check(kind, name string, batch, time, heads, dim int) error {
 	for _, d := range []struct {
 		axis      string
 		got, want int
 	}{{"batch", v.Batch, batch}, {"time", v.Time, time}, {"heads", v.Heads, heads}, {"dim", v.Dim, dim}} {
 		if d.got != d.want {
-			return fmt.Errorf("%s: %s is %d: want %d", name, d.axis, d.got, d.want)
+			return fmt.Errorf("%s%s: %s is %d: want %d", kind, name, d.axis, d.got, d.want)
 		}
 	}
 	if v.BatchStride < 0 || v.TimeStride < 0 || v.HeadStride < 0 {
-		return fmt.Errorf("%s: negative stride: want strides of at least 0", name)
+		return fmt.Errorf("%s%s: negative stride: want strides of at least 0", kind, name)
 	}
 	if batch == 0 || time == 0 || heads == 0 || dim == 0 {
 		return nil
 	}
-	last := (batch-1)*v.BatchStride + (time-1)*v.TimeStride + (heads-1)*v.HeadStride + dim
-	if last > len(v.Data) {
-		return fmt.Errorf("%s: %d elements of data: its shape and strides want %d", name, len(v.Data), last)
+	// Strides may be anything: their products are not formed before they are known to fit.
+	need, have := dim, len(v.Data)
+	for _, a := range []struct{ n, stride int }{{batch, v.BatchStride}, {time, v.TimeStride}, {heads, v.HeadStride}} {
+		if need > have || a.n > 1 && a.stride > (have-need)/(a.n-1) {
+			return fmt.Errorf("%s%s: %d elements of data: its shape and strides want more", kind, name, have)
+		}
+		need += (a.n - 1) * a.stride
+	}
+	if need > have {
+		return fmt.Errorf("%s%s: %d elements of data: its shape and strides want %d", kind, name, have, need)
 	}
 	return nil
 }

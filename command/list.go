@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -42,14 +43,15 @@ func list(w io.Writer, f results.Format) error {
 		}
 		rows = append(rows, describe(name, m))
 	}
-	rank := func(row []string) int { // the usual order of the families, then others by name
-		return (slices.Index(families, row[1]) + len(families) + 1) % (len(families) + 1)
+	// Families in the order of their first paper.
+	first := map[string]string{}
+	for _, r := range rows {
+		if year := first[r[1]]; year == "" || r[3] != "" && r[3] < year {
+			first[r[1]] = r[3]
+		}
 	}
 	slices.SortStableFunc(rows, func(a, b []string) int {
-		if d := rank(a) - rank(b); d != 0 {
-			return d
-		}
-		return strings.Compare(a[1], b[1])
+		return cmp.Or(strings.Compare(first[a[1]], first[b[1]]), strings.Compare(a[1], b[1]))
 	})
 	if f == results.CSV {
 		s := results.Sheet{Header: listHeader, Rows: rows}
@@ -73,9 +75,6 @@ func list(w io.Writer, f results.Format) error {
 	}
 	return nil
 }
-
-// families in the order of their listing. A name that is missing here is listed after them.
-var families = []string{"full", "sliding", "sparse", "linear"}
 
 func describe(name string, m attn.Mechanism) []string {
 	info := m.Info()
@@ -125,7 +124,7 @@ func growth(m attn.Mechanism) string {
 	case many == twice:
 		return "bounded"
 	case twice > 1.9*many:
-		return "linear"
+		return "proportional"
 	default:
 		return "sublinear"
 	}

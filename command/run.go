@@ -109,11 +109,13 @@ func sweep(cmd *cobra.Command, jobs []harness.Job, path string) (err error) {
 		return err
 	case len(o.Failed) > 0:
 		return fmt.Errorf("%d of %d cells failed, the first: %w", len(o.Failed), len(jobs), o.Failed[0].Err)
+	case store.Len() == 0 && len(o.Skipped) > 0:
+		return fmt.Errorf("no cell could be measured, the first: %w", o.Skipped[0].Err)
 	}
 	return nil
 }
 
-// printFile prints the tables of a store; there may be none, when all cells were skipped.
+// printFile prints the tables of a store.
 func printFile(cmd *cobra.Command, path string, f results.Format) error {
 	set, err := results.ReadFiles(path)
 	if err != nil {
