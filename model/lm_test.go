@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"attnbench/attn"
+	_ "attnbench/attn/all"
 	"attnbench/attn/composed"
-	_ "attnbench/attn/full"
 	"attnbench/autograd"
 	"attnbench/internal/kernel"
 	"attnbench/nn"
@@ -67,11 +67,11 @@ func batch(c Config, rows, length int) (tokens, labels []int32) {
 
 func variants() []Config {
 	var all []Config
-	for _, a := range []string{"full", "rich", "sigmoid|rich|full"} {
+	for _, a := range []string{"full", "rich", "gla", "sigmoid|rich|linear|sliding:window=4"} {
 		c := tiny(a)
 		all = append(all, c)
 		if strings.HasPrefix(a, "sigmoid") { // the first layer has v, too
-			c.Layers = 3
+			c.Layers = 4
 		}
 		c.MLP, c.Positions, c.ShortConv, c.Tied = "gelu", "learned", 3, false
 		c.KeyDim, c.ValueDim = 6, 10

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -132,12 +133,7 @@ func (a *Attention) buildOutput(b *Builder, name string, s attn.Shape) error {
 	if cfg.Rotary != nil && a.Info.RotatesInside {
 		a.rope = &cfg.Rotary.Rope
 	}
-	for _, act := range []attn.Activation{out.Gate} {
-		if _, err := activation(act); err != nil {
-			return err
-		}
-	}
-	return checkNorm(out.Norm)
+	return errors.Join(checkActivation(out.Gate), checkNorm(out.Norm))
 }
 
 // normGroup returns how many numbers the output norm takes together.
@@ -174,20 +170,9 @@ func (a *Attention) buildInput(b *Builder, name string, i int, s attn.Shape) (in
 		}
 		return in, nil
 	}
-	act, err := activation(in.Act)
-	if err == nil {
-		_, err = activation(in.RankAct)
-	}
-	if err == nil {
-		err = checkNorm(in.Norm)
-	}
-	if err == nil {
-		err = checkNorm(in.RankNorm)
-	}
-	if err != nil {
+	if err := errors.Join(checkActivation(in.Act), checkActivation(in.RankAct), checkNorm(in.Norm), checkNorm(in.RankNorm)); err != nil {
 		return in, err
 	}
-	_ = act
 	source := a.cfg.Memory
 	if in.From == attn.QuerySide {
 		source = a.cfg.Dim
@@ -225,24 +210,17 @@ func (a *Attention) buildInput(b *Builder, name string, i int, s attn.Shape) (in
 	return in, nil
 }
 
-func activation(a attn.Activation) (autograd.Activation, error) {
-	switch a {
-	case "":
-		return autograd.Identity, nil
-	case attn.SiLU:
-		return autograd.SiLU, nil
-	case attn.Sigmoid:
-		return autograd.Sigmoid, nil
-	case attn.LogSigmoid:
-		return autograd.LogSigmoid, nil
-	case attn.Softplus:
-		return autograd.Softplus, nil
-	case attn.Tanh:
-		return autograd.Tanh, nil
-	case attn.ReLU:
-		return autograd.ReLU, nil
+// activations are those that a declaration may name.
+var activations = map[attn.Activation]autograd.Activation{
+	"": autograd.Identity, attn.SiLU: autograd.SiLU, attn.Sigmoid: autograd.Sigmoid, attn.LogSigmoid: autograd.LogSigmoid,
+	attn.Softplus: autograd.Softplus, attn.Tanh: autograd.Tanh, attn.ReLU: autograd.ReLU,
+}
+
+func checkActivation(a attn.Activation) error {
+	if _, ok := activations[a]; !ok {
+		return fmt.Errorf("activation %q: want silu, sigmoid, logsigmoid, softplus, tanh or relu", string(a))
 	}
-	return 0, fmt.Errorf("activation %q: want silu, sigmoid, logsigmoid, softplus, tanh or relu", string(a))
+	return nil
 }
 
 func checkNorm(n attn.Norm) error {
@@ -328,11 +306,10 @@ func (a *Attention) projectInput(p *Pass, i int, x, memory autograd.Var, s *Atte
 		}
 	}
 	if in.low != nil {
-		act, _ := activation(in.RankAct)
-		source = t.Linear(source, t.Param(in.low), autograd.None, autograd.None, act)
+		source = t.Linear(source, t.Param(in.low), autograd.None, autograd.None, activations[in.RankAct])
 		source = norm(t, in.RankNorm, source, in.lowGain, in.Rank)
 	}
-	act, _ := activation(in.Act)
+	act := activations[in.Act]
 	early := act // fused into the projection, unless a convolution comes between
 	if in.conv != nil {
 		early = autograd.Identity
@@ -389,8 +366,7 @@ func (a *Attention) finish(t *autograd.Tape, x, o, add autograd.Var) autograd.Va
 	out := &a.Info.Output
 	gate := func() {
 		if a.gate != nil {
-			act, _ := activation(out.Gate)
-			o = t.Mul(o, a.gate.Forward(t, x, autograd.None, act))
+			o = t.Mul(o, a.gate.Forward(t, x, autograd.None, activations[out.Gate]))
 		}
 	}
 	if out.GateFirst {
