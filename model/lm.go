@@ -135,6 +135,9 @@ func build(c Config) (*LM, error) {
 				Mask: attn.Causal, Layer: i, Layers: c.Layers, MaxLen: c.MaxLen,
 			},
 		})
+		if err == nil && i > 0 {
+			err = l.attention.CheckFirst(m.layers[0].attention)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
