@@ -218,13 +218,19 @@ func (s *suite) one(b *testing.B, k Kind, c Case, seed uint64) {
 
 // stop ends the benchmark when there is an error: it is skipped when there is nothing to measure.
 func stop(b *testing.B, err error) {
+	if err == nil {
+		return
+	}
+	skip(err, b.Fatal)
+	b.SkipNow()
+}
+
+// skip prints why a cell has no result, in a line that is a comment to all that reads the output. Any other error is fatal.
+func skip(err error, fatal func(...any)) {
 	var large *TooLarge
 	var none *Unsupported
-	if errors.As(err, &large) || errors.As(err, &none) {
-		fmt.Printf("# skipped: %v\n", err)
-		b.Skip(err)
+	if !errors.As(err, &large) && !errors.As(err, &none) {
+		fatal(err)
 	}
-	if err != nil {
-		b.Fatal(err)
-	}
+	fmt.Printf("# skipped: %v\n", err)
 }

@@ -19,7 +19,7 @@ var bench = struct {
 	mechs, tasks                    specs
 	seed                            uint64
 	limit                           int64
-	fidelity                        int
+	fidelity, steps                 int
 	rss                             bool
 }{
 	lengths: ints{1024, 4096}, heads: ints{8}, dims: ints{64}, kv: ints{0}, batch: ints{1},
@@ -38,6 +38,7 @@ func init() {
 	flag.Var(&bench.causal, "causal", "masks: true, false or both")
 	flag.Var(&bench.mechs, "mechs", "mechanisms with options; default all that are registered")
 	flag.Var(&bench.tasks, "tasks", "tasks with options, for Accuracy; default all that have a recipe")
+	flag.IntVar(&bench.steps, "steps", bench.steps, "steps of training, for Accuracy; 0 means the recipe's")
 	flag.Uint64Var(&bench.seed, "seed", bench.seed, "seed of the first repetition; each further one has the next")
 	flag.Int64Var(&bench.limit, "limit", bench.limit, "bytes of memory that a cell may need; 0 means what is available")
 	flag.IntVar(&bench.fidelity, "fidelity", bench.fidelity, "longest context at which the output is compared with its definition; -1 for no errors at all")

@@ -11,7 +11,8 @@ import (
 
 // Options say how measurements are taken. The zero value is what a sweep uses.
 type Options struct {
-	Iters    int           // steps a sample; 0 means as many as MinTime takes
+	Iters    int           // steps a sample; 0 means as many as Work or MinTime take
+	Work     float64       // floating-point operations of a sample, at least 1 step and at most 1000; 0 means that MinTime counts
 	MinTime  time.Duration // 0 means 200 ms
 	Limit    int64         // bytes of memory that a cell may need; 0 means what the system has available
 	Fidelity int           // longest N to compare with the definition; 0 means 512, negative no errors at all
@@ -108,6 +109,9 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 	if err := p.warmUp(); err != nil {
 		return timing{}, err
 	}
+	if o.Iters == 0 && o.Work > 0 {
+		o.Iters = int(min(max(1, o.Work/float64(max(1, p.flops))), 1000))
+	}
 	var t timing
 	t.before = o.Meter.Peak(p.bytes)
 	var took time.Duration
@@ -144,13 +148,11 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 	return t, nil
 }
 
-// warmUp runs what the first steps do once only: pages are mapped, arenas become one piece, workers
-// start. What earlier cells left to the collector is collected now.
+// warmUp runs the second step, the first one being part of prepare. It finds the arenas as one piece, whose
+// pages are mapped now. What earlier cells left to the collector is collected now.
 func (p *probe) warmUp() error {
-	for range 2 {
-		if err := p.step(); err != nil {
-			return err
-		}
+	if err := p.step(); err != nil {
+		return err
 	}
 	if p.round > 0 {
 		if err := p.rewind(); err != nil {

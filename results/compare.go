@@ -322,10 +322,6 @@ func (s *Sheet) hoist() {
 			}
 			s.Title = v
 		}
-		s.Header = slices.Delete(s.Header, i, i+1)
-		for j := range s.Rows {
-			s.Rows[j] = slices.Delete(s.Rows[j], i, i+1)
-		}
-		s.Left--
+		s.dropColumn(i)
 	}
 }

@@ -93,6 +93,11 @@ func (s *Set) Add(records ...Record) error {
 	return nil
 }
 
+// Keep leaves out the results whose key (Record.Key) f is false of.
+func (s *Set) Keep(f func(key string) bool) {
+	s.Results = slices.DeleteFunc(s.Results, func(r *benchfmt.Result) bool { return !f((*result)(r).key()) })
+}
+
 func (s *Set) warn(format string, args ...any) {
 	s.Warnings = append(s.Warnings, fmt.Errorf(format, args...))
 }

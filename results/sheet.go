@@ -67,6 +67,15 @@ func (s *Sheet) Write(w io.Writer, f Format) error {
 	return err
 }
 
+// dropColumn removes one of the columns that hold words.
+func (s *Sheet) dropColumn(i int) {
+	s.Header = slices.Delete(s.Header, i, i+1)
+	for j := range s.Rows {
+		s.Rows[j] = slices.Delete(s.Rows[j], i, i+1)
+	}
+	s.Left--
+}
+
 func (s *Sheet) writeCSV(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	if err := cw.Write(s.Header); err != nil {

@@ -15,6 +15,7 @@ type Table struct {
 	RowNames, ColNames []string
 	Rows               []TableRow
 	Cols               [][]string // values of ColNames
+	Notes              []string   // lines below, before those that explain the figures
 }
 
 // TableRow is one row of a Table.
@@ -48,6 +49,25 @@ func nameParts(name string) []Config {
 		list = append(list, Config{k, v})
 	}
 	return list
+}
+
+// AddColumn adds a column of figures that were not measured but are known exactly, such as a
+// baseline's, by unit; name is the benchmark that they go by in CSV. Rows of other units stay empty.
+func (t *Table) AddColumn(head, name string, values map[string]float64) {
+	key := make([]string, max(1, len(t.ColNames)))
+	key[0] = head
+	t.Cols = append(t.Cols, key)
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		v, ok := values[r.Unit.Name]
+		if !ok {
+			r.Cells = append(r.Cells, nil)
+			continue
+		}
+		u := r.Unit
+		u.Exact = true
+		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name})
+	}
 }
 
 // WriteTables draws tables one below the other. CSV has one line a figure, unscaled, all tables
@@ -95,11 +115,16 @@ func (t *Table) Sheet() *Sheet {
 		s.Rows = append(s.Rows, line)
 	}
 	s.Notes = t.notes(few, interval)
+	for i := len(t.RowNames) - 1; i >= 0; i-- { // a key that none of these benchmarks has
+		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
+			s.dropColumn(i)
+		}
+	}
 	return s
 }
 
 func (t *Table) notes(few, interval bool) []string {
-	var notes []string
+	notes := slices.Clone(t.Notes)
 	how := "median, spread and number of samples (n)"
 	if interval {
 		how += "; ±: 95% interval of the median"
@@ -117,7 +142,8 @@ func (t *Table) notes(few, interval bool) []string {
 		case 1:
 			list = &higher
 		}
-		if !slices.Contains(*list, r.Unit.Name) {
+		// Of figures by position, the unit without the position says it for all.
+		if !slices.Contains(*list, r.Unit.Name) && !strings.Contains(r.Unit.Name, "@") {
 			*list = append(*list, r.Unit.Name)
 		}
 	}

@@ -80,6 +80,24 @@ func TestTablesGolden(t *testing.T) {
 	}
 }
 
+func TestMergeGolden(t *testing.T) {
+	set, err := ReadFiles("testdata/sweep.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, _, err := set.Tables(Query{Units: []string{"tok/s", "scratch-B", "accuracy"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []Format{Text, Markdown, CSV} {
+		var b bytes.Buffer
+		if err := WriteTables(&b, f, []*Table{Merge("all", tables)}); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "merge."+string(f), b.Bytes())
+	}
+}
+
 func TestCompareGolden(t *testing.T) {
 	before, err := ReadFiles("testdata/sweep.txt")
 	if err != nil {
