@@ -10,12 +10,12 @@ import (
 
 // AttentionConfig sizes an attention layer.
 type AttentionConfig struct {
-	Dim    int        // width of the layer's input and output
-	Memory int        // width of the memory side; 0 means Dim
-	Shape  attn.Shape // heads, widths, mask, depth and MaxLen; batch and lengths are ignored
-	Rotary *Rotary    // nil for none
-	Conv   int        // short convolution of those of q, k and v that declare none; 0 for none
-	OutStd float64    // of the projection back onto the residual stream; 0 means Std
+	Dim      int        // width of the layer's input and output
+	Memory   int        // width of the memory side; 0 means Dim
+	Shape    attn.Shape // heads, widths, mask, depth and MaxLen; batch and lengths are ignored
+	Rotary   *Rotary    // nil for none
+	Conv     int        // short convolution of those of q, k and v that declare none; 0 for none
+	OutScale float64    // of the projection back onto the residual stream, times its Std; 0 means 1
 }
 
 // Attention is an attention layer. It is built from Info.Inputs, Learned, Buffers and Output alone and knows no mechanism.
@@ -71,8 +71,8 @@ func (a *Attention) build(b *Builder, name string) error {
 	if cfg.Memory == 0 {
 		cfg.Memory = cfg.Dim
 	}
-	if cfg.OutStd == 0 {
-		cfg.OutStd = Std
+	if cfg.OutScale == 0 {
+		cfg.OutScale = 1
 	}
 	if s.Mask != attn.Cross && cfg.Memory != cfg.Dim {
 		return fmt.Errorf("memory is %d wide under mask %v: want the layer's own %d", cfg.Memory, s.Mask, cfg.Dim)
@@ -109,10 +109,10 @@ func (a *Attention) buildOutput(b *Builder, name string, s attn.Shape) error {
 		a.gain = b.Param(name+".norm.gain", false, Const(1), group)
 	}
 	if out.Gate != "" {
-		l := NewLinear(b, name+".gate", cfg.Dim, width, false, Std)
+		l := NewLinear(b, name+".gate", cfg.Dim, width, false, 1)
 		a.gate = &l
 	}
-	a.out = NewLinear(b, name+".out", width, cfg.Dim, false, cfg.OutStd)
+	a.out = NewLinear(b, name+".out", width, cfg.Dim, false, cfg.OutScale)
 	if cfg.Rotary != nil && a.Info.RotatesInside {
 		a.rope = &cfg.Rotary.Rope
 	}

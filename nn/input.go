@@ -61,7 +61,7 @@ func (a *Attention) buildInput(b *Builder, name string, i int, s attn.Shape) (in
 	if in.Shift {
 		in.shift = b.Param(name+".shift", false, Const(0.5), source)
 	}
-	std := float64(Std)
+	std := Std(source)
 	if in.Rank > 0 { // the two together vary as one direct projection would
 		in.low = b.Param(name+".low.weight", true, Normal(1/math.Sqrt(float64(source))), source, in.Rank)
 		std *= math.Sqrt(float64(source) / float64(in.Rank))
