@@ -47,7 +47,7 @@ func (t *Tape) blocksSum(o *op, g []float32, rows, cols int, v Var, f blockFunc)
 	clear(sums)
 	t.run(blockArgs{t: t, o: o, g: g, rows: rows, size: size, sums: sums, width: width, f: f})
 	for i := range n {
-		kernel.Axpy(1, sums[i*width:(i+1)*width], dst)
+		kernel.Add(dst, sums[i*width:(i+1)*width])
 	}
 }
 
@@ -74,7 +74,7 @@ func (t *Tape) addTo(dst, src []float32) {
 	n := (len(dst) + blockFloats - 1) / blockFloats
 	attn.Parallel(t.ws, n, 0, pairArgs{dst, src}, func(_ *attn.Scratch, a *pairArgs, task int) {
 		lo, hi := task*blockFloats, min((task+1)*blockFloats, len(a.dst))
-		kernel.Axpy(1, a.src[lo:hi], a.dst[lo:hi])
+		kernel.Add(a.dst[lo:hi], a.src[lo:hi])
 	})
 }
 

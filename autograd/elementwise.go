@@ -54,9 +54,8 @@ func binaryBlock(t *Tape, o *op, _ []float32, b block) {
 		switch o.code {
 		case opAdd:
 			if !one {
-				for j, v := range y {
-					out[j] = x[j] + v
-				}
+				copy(out, x)
+				kernel.Add(out, y)
 				continue
 			}
 			for j := range out {
@@ -67,14 +66,11 @@ func binaryBlock(t *Tape, o *op, _ []float32, b block) {
 				out[j] = x[j] - at(j)
 			}
 		case opMul:
-			if !one {
-				for j, v := range y {
-					out[j] = x[j] * v
-				}
-				continue
-			}
-			for j := range out {
-				out[j] = x[j] * y[0]
+			copy(out, x)
+			if one {
+				kernel.Scale(y[0], out)
+			} else {
+				kernel.Times(out, y)
 			}
 		case opDiv:
 			for j := range out {
@@ -115,6 +111,10 @@ func binaryGradA(t *Tape, o *op, g []float32, b block) {
 	for i := b.lo; i < b.hi; i++ {
 		gi := g[i*cols : (i+1)*cols]
 		y, one := rowOf(nb, i, cols)
+		if o.code == opMul && !one {
+			kernel.Times(gi, y)
+			continue
+		}
 		for j := range gi {
 			v := y[0]
 			if !one {
@@ -172,9 +172,8 @@ func (t *Tape) Scale(a Var, s float32) Var {
 	t.blocks(o, nil, n.rows, n.cols, func(t *Tape, o *op, _ []float32, b block) {
 		cols := t.nodes[o.a].cols
 		out := b.part(t.nodes[o.out].data, cols)
-		for i, v := range b.part(t.nodes[o.a].data, cols) {
-			out[i] = v * o.x
-		}
+		copy(out, b.part(t.nodes[o.a].data, cols))
+		kernel.Scale(o.x, out)
 	})
 	return o.out
 }
@@ -182,7 +181,7 @@ func (t *Tape) Scale(a Var, s float32) Var {
 func (t *Tape) backScale(o *op, g []float32) {
 	n := t.nodes[o.a]
 	t.blocks(o, g, n.rows, n.cols, func(t *Tape, o *op, g []float32, b block) {
-		scaleBy(b.part(g, t.nodes[o.a].cols), o.x)
+		kernel.Scale(o.x, b.part(g, t.nodes[o.a].cols))
 	})
 	t.give(o.a, g)
 }
@@ -252,9 +251,7 @@ func (t *Tape) SwiGLU(x Var) Var {
 			gate, up := t.nodes[o.a].data[2*w*i:][:w], t.nodes[o.a].data[2*w*i+w:][:w]
 			out := t.nodes[o.out].data[w*i:][:w]
 			apply(SiLU, out, gate)
-			for j, u := range up {
-				out[j] *= u
-			}
+			kernel.Times(out, up)
 		}
 	})
 	return o.out
@@ -265,21 +262,17 @@ func (t *Tape) backSwiGLU(o *op, g []float32) {
 	o.u = t.floats(n.rows * n.cols)
 	t.blocks(o, g, n.rows, n.cols, func(t *Tape, o *op, g []float32, b block) {
 		w := t.nodes[o.out].cols
-		var s [256]float32
 		for i := b.lo; i < b.hi; i++ {
-			for j := 0; j < w; j += len(s) {
-				m := min(len(s), w-j)
-				gate, up := t.nodes[o.a].data[2*w*i+j:][:m], t.nodes[o.a].data[2*w*i+w+j:][:m]
-				dg, du, gi := o.u[2*w*i+j:][:m], o.u[2*w*i+w+j:][:m], g[w*i+j:][:m]
-				sigmoid(s[:m], gate, 1)
-				for l, p := range s[:m] {
-					du[l] = gi[l] * gate[l] * p
-					dg[l] = gi[l] * up[l] * p * (1 + gate[l]*(1-p))
-				}
-			}
+			gate, up := t.nodes[o.a].data[2*w*i:][:w], t.nodes[o.a].data[2*w*i+w:][:w]
+			dg, du, gi := o.u[2*w*i:][:w], o.u[2*w*i+w:][:w], g[w*i:][:w]
+			kernel.SiLU(du, gate)
+			kernel.Times(du, gi)
+			copy(dg, gi)
+			kernel.Times(dg, up)
+			kernel.SiLUGrad(dg, gate, dg)
 		}
 	})
-	t.give(o.a, o.u)
+	t.giveNew(o.a, o.u)
 }
 
 // Sum returns the sum of all elements, [1, 1].
@@ -293,7 +286,7 @@ func (t *Tape) sum(a Var, scale float32) Var {
 	o := t.result(1, 1, op{code: opSum, a: a, x: scale})
 	total := float64(0)
 	for i := 0; i < len(n.data); i += blockFloats {
-		total += float64(sumOf(n.data[i:min(i+blockFloats, len(n.data))]))
+		total += float64(kernel.Sum(n.data[i:min(i+blockFloats, len(n.data))]))
 	}
 	if t.dry == nil {
 		t.nodes[o.out].data[0] = float32(total) * scale
@@ -314,7 +307,7 @@ func (t *Tape) SumCols(a Var) Var {
 	t.blocks(o, nil, n.rows, n.cols, func(t *Tape, o *op, _ []float32, b block) {
 		n := &t.nodes[o.a]
 		for i := b.lo; i < b.hi; i++ {
-			t.nodes[o.out].data[i] = sumOf(n.data[i*n.cols : (i+1)*n.cols])
+			t.nodes[o.out].data[i] = kernel.Sum(n.data[i*n.cols : (i+1)*n.cols])
 		}
 	})
 	return o.out
@@ -341,7 +334,7 @@ func (t *Tape) Cumsum(a Var) Var {
 	out := t.nodes[o.out].data
 	copy(out, n.data)
 	for i := n.cols; i < len(out); i += n.cols {
-		kernel.Axpy(1, out[i-n.cols:i], out[i:i+n.cols])
+		kernel.Add(out[i:i+n.cols], out[i-n.cols:i])
 	}
 	return o.out
 }
@@ -349,7 +342,7 @@ func (t *Tape) Cumsum(a Var) Var {
 func (t *Tape) backCumsum(o *op, g []float32) {
 	n := t.nodes[o.a]
 	for i := len(g) - 2*n.cols; i >= 0 && n.cols > 0; i -= n.cols {
-		kernel.Axpy(1, g[i+n.cols:i+2*n.cols], g[i:i+n.cols])
+		kernel.Add(g[i:i+n.cols], g[i+n.cols:i+2*n.cols])
 	}
 	t.give(o.a, g)
 }

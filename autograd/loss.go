@@ -74,7 +74,7 @@ func crossEntropyBlock(t *Tape, o *op, _ []float32, b block) {
 		sum := kernel.ExpSum(p, top)
 		o.v[i] = lossOf(x, label, o.x, top, sum)
 		scale := 1 / float32(o.i)
-		scaleBy(p, scale/sum)
+		kernel.Scale(scale/sum, p)
 		if o.x != 0 {
 			even := scale * o.x / float32(c)
 			for j := range p {
@@ -115,10 +115,10 @@ func (t *Tape) backCrossEntropy(o *op, g []float32) {
 		o.v = g
 		n := t.nodes[o.a]
 		t.blocks(o, o.u, n.rows, n.cols, func(t *Tape, o *op, d []float32, b block) {
-			scaleBy(b.part(d, t.nodes[o.a].cols), o.v[0])
+			kernel.Scale(o.v[0], b.part(d, t.nodes[o.a].cols))
 		})
 	}
-	t.give(o.a, o.u)
+	t.giveNew(o.a, o.u)
 }
 
 // RowLosses writes to nll the negative log likelihood, in nats, that each row of logits gives to its label (NaN for

@@ -16,9 +16,7 @@ func (t *Tape) Softmax(a Var) Var {
 		for i := b.lo; i < b.hi; i++ {
 			p := t.nodes[o.out].data[i*cols : (i+1)*cols]
 			copy(p, t.nodes[o.a].data[i*cols:(i+1)*cols])
-			if sum := kernel.ExpSum(p, kernel.Max(p)); sum != 0 {
-				scaleBy(p, 1/sum)
-			}
+			kernel.SoftmaxRow(p)
 		}
 	})
 	return o.out

@@ -65,7 +65,7 @@ func (t *Tape) backLinear(o *op, g []float32) {
 func sumRowsBlock(t *Tape, o *op, g []float32, b block) {
 	cols := t.nodes[o.out].cols
 	for i := b.lo; i < b.hi; i++ {
-		kernel.Axpy(1, g[i*cols:(i+1)*cols], b.sum)
+		kernel.Add(b.sum, g[i*cols:(i+1)*cols])
 	}
 }
 

@@ -47,30 +47,25 @@ func normBlock(t *Tape, o *op, _ []float32, b block) {
 	for i := b.lo; i < b.hi; i++ {
 		x, out := t.nodes[o.a].data[i*w:(i+1)*w], t.nodes[o.out].data[i*w:(i+1)*w]
 		var mean, inv float32
+		copy(out, x)
 		switch o.code {
 		case opRMSNorm:
 			inv = rsqrt(kernel.Dot(x, x)/float32(w) + o.x)
 		case opL2Norm:
 			inv = rsqrt(kernel.Dot(x, x) + o.x*o.x)
 		case opLayerNorm:
-			mean = sumOf(x) / float32(w)
-			for j, v := range x {
-				out[j] = v - mean
+			mean = kernel.Sum(x) / float32(w)
+			for j := range out {
+				out[j] -= mean
 			}
 			inv = rsqrt(kernel.Dot(out, out)/float32(w) + o.x)
 		}
-		switch {
-		case gain == nil:
-			for j, v := range x {
-				out[j] = (v - mean) * inv
-			}
-		default:
-			for j, v := range x {
-				out[j] = (v - mean) * inv * gain[j]
-			}
+		kernel.Scale(inv, out)
+		if gain != nil {
+			kernel.Times(out, gain)
 		}
 		if bias != nil {
-			kernel.Axpy(1, bias, out)
+			kernel.Add(out, bias)
 		}
 		if o.u != nil {
 			o.u[i] = inv
@@ -92,7 +87,7 @@ func (t *Tape) backNorm(o *op, g []float32) {
 	if t.need(o.c) {
 		t.blocksSum(o, g, groups, w, o.c, func(t *Tape, o *op, g []float32, b block) {
 			for i := b.lo; i < b.hi; i++ {
-				kernel.Axpy(1, g[i*o.i:(i+1)*o.i], b.sum)
+				kernel.Add(b.sum, g[i*o.i:(i+1)*o.i])
 			}
 		})
 	}
@@ -126,26 +121,28 @@ func normGradBlock(t *Tape, o *op, g []float32, b block) {
 	for i := b.lo; i < b.hi; i++ {
 		x, h := t.nodes[o.a].data[i*w:(i+1)*w], g[i*w:(i+1)*w]
 		if gain != nil {
-			for j, v := range gain {
-				h[j] *= v
-			}
+			kernel.Times(h, gain)
 		}
 		inv := o.u[i]
 		var mean, shift float32
 		if o.v != nil {
 			mean = o.v[i]
-			shift = sumOf(h) / float32(w)
+			shift = kernel.Sum(h) / float32(w)
 		}
 		hy := kernel.Dot(h, x)
 		if mean != 0 {
-			hy -= mean * sumOf(h)
+			hy -= mean * kernel.Sum(h)
 		}
 		c := hy * inv * inv
 		if o.code != opL2Norm {
 			c /= float32(w)
 		}
-		for j, v := range x {
-			h[j] = inv * (h[j] - shift - (v-mean)*c)
+		kernel.Axpy(-c, x, h)
+		if o.v != nil {
+			for j := range h {
+				h[j] += mean*c - shift
+			}
 		}
+		kernel.Scale(inv, h)
 	}
 }

@@ -8,7 +8,7 @@ import (
 // Blocks of a dense product: a task computes blockM × blockN of the result, in steps of blockK, from panels of B
 // that are kernel.Lanes wide and lie without gaps.
 const (
-	blockM = 64
+	blockM = 72 // a multiple of the register tiles' 6 and 8 rows
 	blockN = 4 * kernel.Lanes
 	blockK = 256
 )
@@ -103,7 +103,7 @@ func (p *product) block(task int) {
 	for i := i0; i < i0+m; i++ {
 		c := p.c.Data[i*p.c.Row+j0 : i*p.c.Row+j1]
 		if p.bias != nil {
-			kernel.Axpy(1, p.bias[j0:j1], c)
+			kernel.Add(c, p.bias[j0:j1])
 		}
 		if p.act != Identity {
 			apply(p.act, p.out.Data[i*p.out.Row+j0:i*p.out.Row+j1], c)

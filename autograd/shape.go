@@ -27,7 +27,7 @@ func (t *Tape) backTranspose(o *op, g []float32) {
 	n := t.nodes[o.a]
 	d := t.floats(n.rows * n.cols)
 	t.transpose(d, g, n.cols, n.rows)
-	t.give(o.a, d)
+	t.giveNew(o.a, d)
 }
 
 // transpose writes the transpose of src [rows, cols] to dst.

@@ -51,6 +51,8 @@ type Tape struct {
 	one   op      // the record of an operation that is not kept
 	calls []*call // of Attention, used again
 	ncall int
+	free  []buffer // gradients that are done with
+	taken bool     // the operation that Backward is at has given its gradient away
 	dry   *measure // set: nothing is computed, see Measure
 }
 
@@ -60,6 +62,13 @@ type node struct {
 	rows, cols int
 	need       bool // a gradient is asked for
 	filled     bool // grad holds a part of the gradient: the next part is added
+	ours       bool // grad is the tape's, to be used again
+}
+
+// buffer is memory for n floats.
+type buffer struct {
+	n int
+	x []float32
 }
 
 // op is the record of one operation: what Backward has to know.
@@ -107,7 +116,8 @@ func (t *Tape) Reset() {
 func (t *Tape) forget() {
 	clear(t.nodes) // let go of the parameters
 	clear(t.ops)
-	t.nodes, t.ops, t.ncall = t.nodes[:1], t.ops[:0], 0
+	clear(t.free)
+	t.nodes, t.ops, t.free, t.ncall = t.nodes[:1], t.ops[:0], t.free[:0], 0
 }
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass
@@ -136,7 +146,7 @@ func (t *Tape) Value(v Var) []float32 { return t.nodes[v].data }
 // Scalar returns the element of a [1, 1] value.
 func (t *Tape) Scalar(v Var) float32 { return t.nodes[v].data[0] }
 
-// Grad returns the gradient of v after Backward, nil when there is none.
+// Grad returns the gradient of v after Backward, nil when there is none. Only inputs keep theirs.
 func (t *Tape) Grad(v Var) []float32 { return t.nodes[v].grad }
 
 // Param brings a parameter onto the tape: [in, out] as it is, [width] as one row.
@@ -204,90 +214,6 @@ func (t *Tape) need(v Var) bool { return t.nodes[v].need }
 
 // keeps reports whether o's record stays for Backward.
 func (t *Tape) keeps(o *op) bool { return o != &t.one }
-
-// gradSum returns the gradient of v to be added to, zeros at first.
-func (t *Tape) gradSum(v Var) []float32 {
-	n := &t.nodes[v]
-	if !n.filled {
-		n.grad = t.zeros(n.rows * n.cols)
-		n.filled = true
-	}
-	return n.grad
-}
-
-// gradSpace returns the gradient of v and whether it already holds a part: if so the caller adds, if not
-// it writes every element.
-func (t *Tape) gradSpace(v Var) (g []float32, add bool) {
-	n := &t.nodes[v]
-	if !n.filled {
-		n.grad = t.floats(n.rows * n.cols)
-		n.filled = true
-		return n.grad, false
-	}
-	return n.grad, true
-}
-
-// give adds g to the gradient of v. g may become that gradient: nobody else uses it afterwards.
-func (t *Tape) give(v Var, g []float32) {
-	n := &t.nodes[v]
-	switch {
-	case !n.need:
-	case !n.filled:
-		n.grad, n.filled = g, true
-	default:
-		t.addTo(n.grad, g)
-	}
-}
-
-// lend adds g to the gradient of v, and leaves g to its owner.
-func (t *Tape) lend(v Var, g []float32) {
-	n := &t.nodes[v]
-	switch {
-	case !n.need:
-	case !n.filled:
-		n.grad, n.filled = t.floats(n.rows*n.cols), true
-		copy(n.grad, g)
-	default:
-		t.addTo(n.grad, g)
-	}
-}
-
-// Backward adds the gradients of loss, a [1, 1] value, to those of all parameters and inputs. It runs once a Reset.
-func (t *Tape) Backward(loss Var) error {
-	n := &t.nodes[loss]
-	if n.rows != 1 || n.cols != 1 {
-		panic(fmt.Sprintf("autograd: backward from a value of %d×%d: want 1×1", n.rows, n.cols))
-	}
-	if !n.need {
-		return nil // depends on no parameter
-	}
-	if g := t.gradSum(loss); t.dry == nil {
-		g[0]++
-	}
-	return t.BackwardAll()
-}
-
-// BackwardAll is Backward from gradients that the caller has added by SeedGrad.
-func (t *Tape) BackwardAll() error {
-	for i := len(t.ops) - 1; i >= 0; i-- {
-		o := &t.ops[i]
-		if !t.nodes[o.out].filled {
-			continue // nothing depends on it
-		}
-		if err := t.back(o, t.nodes[o.out].grad); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// SeedGrad returns the gradient of v for the caller to add to, before BackwardAll; nil when v asks for none.
-func (t *Tape) SeedGrad(v Var) []float32 {
-	if !t.need(v) {
-		return nil
-	}
-	return t.gradSum(v)
-}
 
 // Mark and Release let inference give back the memory of intermediate values: everything made since the mark is
 // gone after Release. They do nothing while the tape records.

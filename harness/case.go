@@ -3,6 +3,8 @@ package harness
 import (
 	"cmp"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"attnbench/attn"
 )
@@ -114,4 +116,24 @@ func (e *Unsupported) Unwrap() error { return e.Err }
 
 func unsupported(format string, args ...any) error {
 	return &Unsupported{fmt.Errorf(format, args...)}
+}
+
+// cellName is what a benchmark's name says.
+type cellName struct {
+	kind, mech string
+	n          int
+}
+
+func parseName(name string) cellName {
+	kind, rest, _ := strings.Cut(name, "/")
+	c := cellName{kind: kind}
+	for part := range strings.SplitSeq(rest, "/") {
+		switch key, value, _ := strings.Cut(part, "="); key {
+		case "mech":
+			c.mech = value
+		case "n":
+			c.n, _ = strconv.Atoi(value)
+		}
+	}
+	return c
 }

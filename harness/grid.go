@@ -102,7 +102,10 @@ func (c Case) job(k Kind, seed uint64, o Options) Job {
 	if m, err := attn.New(c.Mech); err == nil {
 		info := m.Info()
 		j.Key = results.Key(name, append(Config(), caseConfig(&info, seed)...)...)
-		j.Work = o.MinTime.Seconds() + 4*float64(cost(&info, c.Shape(), attn.PassForward).FLOPs)/1e11
+		j.Work = 0.1 + 4*float64(cost(&info, c.Shape(), attn.PassForward).FLOPs)/5e10
+		if o.Iters == 0 && o.Work == 0 {
+			j.Work += o.MinTime.Seconds()
+		}
 	}
 	return j
 }

@@ -107,6 +107,7 @@ func checkDeterminism(k *kit) {
 }
 
 func (k *kit) sameBitsEverywhere(p *plan, c *attn.Call) {
+	usual := runtime.GOMAXPROCS(0)
 	first, err := k.all(k.ws, p, c)
 	if err != nil {
 		k.failf("%v", err)
@@ -117,7 +118,7 @@ func (k *kit) sameBitsEverywhere(p *plan, c *attn.Call) {
 		if err != nil {
 			k.failf("%v", err)
 		} else if s := k.differs(first, again); s != "" {
-			k.failf("GOMAXPROCS %d and %d differ in %s", runtime.GOMAXPROCS(0), procs, s)
+			k.failf("GOMAXPROCS %d and %d differ in %s", usual, procs, s)
 		}
 	})
 	again, err := k.all(attn.NewWorkspace(), p, c)

@@ -158,6 +158,9 @@ type softArgs struct {
 
 func (m soft) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if err := m.check(m.info, c); err != nil {
+		if m.fault == "errors not returned" {
+			return nil
+		}
 		return err
 	}
 	c.ZeroPadding()

@@ -62,7 +62,6 @@ type run struct {
 	tape           *autograd.Tape
 	inputs         []autograd.Var // as declared
 	extra, learned []autograd.Var
-	seg            [1]attn.Segment
 }
 
 func (m *mechanism) take(ws *attn.Workspace) *run {

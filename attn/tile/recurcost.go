@@ -43,6 +43,9 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 			cost.Shared, cost.PerWorker = r.forwardScratch(s, false)
 		}
 	}
+	if s.Batch == 0 {
+		cost.PerWorker = 0 // there is no task
+	}
 	return cost
 }
 
