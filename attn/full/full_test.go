@@ -52,6 +52,9 @@ func TestDecode(t *testing.T) {
 		for _, pieces := range [][]int{{1, 1, 1, 1}, {6, 1, 1}, {1, 2, 3, 5, 8, 13, 21, 44}, {40, 1}, {300, 1, 7, 8}} {
 			testcall.Decode(t, m.(attn.Incremental), s, pieces)
 		}
+		if testing.Short() {
+			continue
+		}
 		s.Batch, s.Heads, s.KVHeads = 1, 1, 1
 		testcall.Decode(t, m.(attn.Incremental), s, []int{4095, 1, 2}) // keys split in two parts
 	}
