@@ -12,7 +12,6 @@ import (
 	"attnbench/results"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/perf/benchunit"
 )
 
 // newQuickCommand returns the root: without a subcommand it is the main job.
@@ -116,8 +115,8 @@ func printReport(out, errOut io.Writer, r *harness.Report, f results.Format) err
 
 // reportNotes says what the table does not: the machine's peak, the baselines, and what is missing.
 func reportNotes(r *harness.Report) []string {
-	notes := []string{fmt.Sprintf("this machine: %sFLOP/s, %sB/s read from memory, all workers together; of-roof is the fraction of what these allow",
-		benchunit.Scale(r.Peak.FLOPs, benchunit.Decimal), benchunit.Scale(r.Peak.Read, benchunit.Decimal))}
+	notes := []string{fmt.Sprintf("this machine: %.4g GFLOP/s, %.4g GB/s read from memory, all workers together; of-roof is the fraction of what these allow",
+		r.Peak.FLOPs/1e9, r.Peak.Read/1e9)}
 	if len(r.Task.Metrics) > 0 {
 		unit := r.Task.Metrics[0].Unit
 		text := fmt.Sprintf("%s, %d steps; %s: chance %.4g", r.Task.Title, r.Recipe.Train.Steps, unit, r.Task.Metrics[0].Chance)

@@ -221,7 +221,9 @@ func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
 		for _, v := range b.Values {
 			values[v.Unit] = v.Value
 		}
-		table.AddColumn(b.Name, harness.Accuracy.String()+"/task="+info.Name+"/mech="+b.Name, values)
+		// Not as parts of the name: of order-2 at its end, the 2 would be read as GOMAXPROCS.
+		config := []results.Config{{Key: "mech", Value: b.Name}, {Key: "task", Value: info.Name}}
+		table.AddColumn(b.Name, harness.Accuracy.String(), config, values)
 	}
 }
 

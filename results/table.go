@@ -53,8 +53,8 @@ func nameParts(name string) []Config {
 }
 
 // AddColumn adds a column of figures that were not measured but are known exactly, such as a
-// baseline's, by unit; name is the benchmark that they go by in CSV. Rows of other units stay empty.
-func (t *Table) AddColumn(head, name string, values map[string]float64) {
+// baseline's, by unit. In CSV they go by the benchmark's name and config. Rows of other units stay empty.
+func (t *Table) AddColumn(head, name string, config []Config, values map[string]float64) {
 	key := make([]string, max(1, len(t.ColNames)))
 	key[0] = head
 	t.Cols = append(t.Cols, key)
@@ -67,7 +67,7 @@ func (t *Table) AddColumn(head, name string, values map[string]float64) {
 		}
 		u := r.Unit
 		u.Exact = true
-		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name, Known: true})
+		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name, Config: config, Known: true})
 	}
 }
 
