@@ -78,7 +78,7 @@ func expGeneric(x float32) float32 {
 		return x
 	}
 	n := float32(math.RoundToEven(float64(float32(x * Log2E))))
-	const hi, lo = 0.693359375, -2.12194440e-4
+	const hi, lo = 0.693359375, -2.12194440e-4 // Cephes expf
 	f := x - float32(n*hi)
 	f -= float32(n * lo)
 	p := float32(1.9875691500e-4)
@@ -207,7 +207,7 @@ func updateGeneric(s Mat, decay, k, v []float32) {
 		}
 		d := decay[i]
 		for j := range row {
-			row[j] = float32(row[j]*d) + float32(ki*v[j])
+			row[j] = flush(float32(row[j]*d) + float32(ki*v[j]))
 		}
 	}
 }

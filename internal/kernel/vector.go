@@ -13,9 +13,15 @@ func Dots(out []float32, x []float32, m Mat, rows int) {
 		return
 	}
 	rowMajor(m)
-	m.check("M", rows, len(x))
+	if !m.holds(rows, len(x)) {
+		tooSmall("M")
+	}
 	if counting.Load() {
 		flops.Add(2 * int64(rows) * int64(len(x)))
+	}
+	if len(x) == 0 {
+		clear(out[:rows])
+		return
 	}
 	dots(out[:rows], x, m)
 }
@@ -23,11 +29,13 @@ func Dots(out []float32, x []float32, m Mat, rows int) {
 // Combine computes acc += Σ_r w[r]·m[r] over the rows of m, each len(acc) long, in the order of
 // r: the weighted sum of a block of cached values, and the read qᵀS of a state.
 func Combine(acc []float32, w []float32, m Mat) {
-	if len(w) == 0 {
+	if len(w) == 0 || len(acc) == 0 {
 		return
 	}
 	rowMajor(m)
-	m.check("M", len(w), len(acc))
+	if !m.holds(len(w), len(acc)) {
+		tooSmall("M")
+	}
 	if counting.Load() {
 		flops.Add(2 * int64(len(w)) * int64(len(acc)))
 	}
@@ -35,13 +43,16 @@ func Combine(acc []float32, w []float32, m Mat) {
 }
 
 // Update computes S = diag(decay)·S + k vᵀ for a state S of len(k) rows, each len(v) wide: the
-// recurrent step of gated linear attention. A nil decay means 1.
+// recurrent step of gated linear attention. A nil decay means 1; under a decay, elements below the smallest
+// normal float32 become 0 (they would rest at subnormals for ever, slowly).
 func Update(s Mat, decay, k, v []float32) {
-	if len(k) == 0 {
+	if len(k) == 0 || len(v) == 0 {
 		return
 	}
 	rowMajor(s)
-	s.check("S", len(k), len(v))
+	if !s.holds(len(k), len(v)) {
+		tooSmall("S")
+	}
 	if decay != nil {
 		decay = decay[:len(k)]
 	}
@@ -55,10 +66,10 @@ func Update(s Mat, decay, k, v []float32) {
 // scale·src[r][c]. Lanes from rows on are set to 0. rows is at most Lanes.
 func Pack(dst []float32, src Mat, rows, cols int, scale float32) {
 	rowMajor(src)
-	src.check("src", rows, cols)
-	if rows > Lanes {
-		panic("kernel: Pack wants at most Lanes rows")
+	if !src.holds(rows, cols) {
+		tooSmall("src")
 	}
+	atMostLanes(rows)
 	pack(dst[:cols*Lanes], src, rows, cols, scale)
 }
 
@@ -66,19 +77,35 @@ func Pack(dst []float32, src Mat, rows, cols int, scale float32) {
 // scale means 1. Where scale is 0 the result is 0 whatever src holds.
 func Unpack(dst Mat, src []float32, rows, cols int, scale []float32) {
 	rowMajor(dst)
-	dst.check("dst", rows, cols)
-	unpack(dst, src[:cols*Lanes], rows, cols, scale)
+	if !dst.holds(rows, cols) {
+		tooSmall("dst")
+	}
+	atMostLanes(rows)
+	if rows > 0 && cols > 0 {
+		unpack(dst, src[:cols*Lanes], rows, cols, scale)
+	}
 }
 
 // UnpackAdd is Unpack with dst[r][c] += in place of =.
 func UnpackAdd(dst Mat, src []float32, rows, cols int, scale []float32) {
 	rowMajor(dst)
-	dst.check("dst", rows, cols)
-	unpackAdd(dst, src[:cols*Lanes], rows, cols, scale)
+	if !dst.holds(rows, cols) {
+		tooSmall("dst")
+	}
+	atMostLanes(rows)
+	if rows > 0 && cols > 0 {
+		unpackAdd(dst, src[:cols*Lanes], rows, cols, scale)
+	}
 }
 
 func rowMajor(m Mat) {
 	if m.Col != 1 {
 		panic("kernel: want contiguous rows")
+	}
+}
+
+func atMostLanes(rows int) {
+	if rows > Lanes {
+		panic("kernel: a tile has at most Lanes rows")
 	}
 }

@@ -1,0 +1,9 @@
+// Package all registers the mechanisms of this module, for programs that import it blank.
+package all
+
+import (
+	_ "attnbench/attn/full"
+	_ "attnbench/attn/linear"
+	_ "attnbench/attn/sliding"
+	_ "attnbench/attn/sparse"
+)

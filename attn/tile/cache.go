@@ -1,0 +1,221 @@
+package tile
+
+import (
+	"errors"
+	"fmt"
+
+	"attnbench/attn"
+)
+
+// A Cache is the decoding state of a softmax mechanism: the keys and values of the tokens that later
+// queries can see, head-major, for a batch of sequences of independent lengths.
+//
+// With a window it is a ring: it keeps the first sinks tokens and the last window ones, and takes no
+// more memory once these are there. Without, it grows by doubling. Bytes counts the tokens that it holds.
+type Cache struct {
+	softmax  Softmax
+	name     string // of the mechanism
+	shape    attn.Shape
+	length   []int // tokens seen, by row
+	capacity int   // slots of each row and head
+	k, v     []float32
+	own      []attn.Segment // of the call that extends it
+	seen     []attn.Segment // the same over the keys that their queries see
+}
+
+// NewState returns an empty cache for the mechanism with that name.
+func (a Softmax) NewState(name string, s attn.Shape) (attn.State, error) {
+	s.QueryLen, s.KeyLen = 0, 0
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if s.Mask == attn.Bidirectional {
+		return nil, fmt.Errorf("%s: state for mask %v: want causal or cross", name, s.Mask)
+	}
+	return &Cache{
+		softmax: a, name: name, shape: s, length: make([]int, s.Batch),
+		own: make([]attn.Segment, 0, s.Batch), seen: make([]attn.Segment, 0, s.Batch),
+	}, nil
+}
+
+// limit returns how many tokens of a sequence are kept at most, 0 for all.
+func (a Softmax) limit() int {
+	if a.Window == 0 {
+		return 0
+	}
+	return a.Sinks + a.Window
+}
+
+// held returns how many of n tokens are kept.
+func (a Softmax) held(n int) int {
+	if a.Window == 0 {
+		return n
+	}
+	return min(n, a.limit())
+}
+
+// slot returns where token n of a sequence lies.
+func (a Softmax) slot(n int) int {
+	if a.Window == 0 || n < a.Sinks {
+		return n
+	}
+	return a.Sinks + (n-a.Sinks)%a.Window
+}
+
+// Len returns the number of tokens that row has seen.
+func (s *Cache) Len(row int) int { return s.length[row] }
+
+// Bytes returns the bytes of the keys and values of all tokens held.
+func (s *Cache) Bytes() int64 {
+	n := int64(0)
+	for _, l := range s.length {
+		n += int64(s.softmax.held(l))
+	}
+	return n * s.tokenBytes() * int64(s.shape.KVHeads)
+}
+
+// tokenBytes returns the bytes of one key and value.
+func (s *Cache) tokenBytes() int64 { return 4 * int64(s.shape.KeyDim+s.shape.ValueDim) }
+
+// ReadBytes returns the bytes of the held keys and values that the next token of each row sees.
+func (s *Cache) ReadBytes() int64 {
+	n := int64(0)
+	for _, l := range s.length {
+		n += s.softmax.reads(s.shape, l)
+	}
+	return n * s.tokenBytes()
+}
+
+// reads returns how many of the n tokens of one sequence the next one sees, summed over the
+// key/value heads; a token counts once for all query heads that share it.
+func (a Softmax) reads(s attn.Shape, n int) int64 {
+	total, group := int64(0), s.Heads/s.KVHeads
+	counted := make([]bool, n)
+	for h := range s.Heads {
+		if h%group == 0 {
+			clear(counted)
+		}
+		t := Tile{s.Mask, s.Layer, h, n, 1, n + 1}
+		if s.Mask == attn.Cross {
+			t.Keys = n
+		}
+		for r := a.Pattern.Next(t, 0); r.Lo < r.Hi; r = a.Pattern.Next(t, r.Hi) {
+			for j := r.Lo; j < min(r.Hi, n); j++ {
+				if !counted[j] && (r.Full || a.Pattern.Sees(t, j)&1 != 0) {
+					counted[j] = true
+					total++
+				}
+			}
+		}
+	}
+	return total
+}
+
+// Reset empties a row.
+func (s *Cache) Reset(row int) { s.length[row] = 0 }
+
+// Reorder makes row i a copy of what row from[i] was.
+func (s *Cache) Reorder(from []int) error {
+	if len(from) != s.shape.Batch {
+		return fmt.Errorf("%s: reorder of %d rows: want %d", s.name, len(from), s.shape.Batch)
+	}
+	for _, f := range from {
+		if f < 0 || f >= s.shape.Batch {
+			return fmt.Errorf("%s: reorder from row %d: want 0 to %d", s.name, f, s.shape.Batch-1)
+		}
+	}
+	k, v, length := make([]float32, len(s.k)), make([]float32, len(s.v)), make([]int, len(from))
+	nk, nv := s.rowFloats()
+	for i, f := range from {
+		copy(k[i*nk:][:nk], s.k[f*nk:])
+		copy(v[i*nv:][:nv], s.v[f*nv:])
+		length[i] = s.length[f]
+	}
+	s.k, s.v, s.length = k, v, length
+	return nil
+}
+
+// rowFloats returns the floats of keys and of values that a row has room for.
+func (s *Cache) rowFloats() (k, v int) {
+	n := s.shape.KVHeads * s.capacity
+	return n * s.shape.KeyDim, n * s.shape.ValueDim
+}
+
+// grow makes room for n held tokens in each row.
+func (s *Cache) grow(n int) {
+	if n <= s.capacity {
+		return
+	}
+	old := s.capacity
+	room := max(2*old, n, 16)
+	for _, most := range []int{s.softmax.limit(), s.shape.MaxLen} {
+		if n <= most {
+			room = min(room, most)
+		}
+	}
+	s.capacity = room
+	s.k = regrow(s.k, s.shape.Batch*s.shape.KVHeads, old*s.shape.KeyDim, room*s.shape.KeyDim)
+	s.v = regrow(s.v, s.shape.Batch*s.shape.KVHeads, old*s.shape.ValueDim, room*s.shape.ValueDim)
+}
+
+// regrow copies n pieces of the old size to pieces of the new size.
+func regrow(x []float32, n, from, to int) []float32 {
+	y := make([]float32, n*to)
+	for i := range n {
+		copy(y[i*to:], x[i*from:][:from])
+	}
+	return y
+}
+
+// views returns the keys and values as [batch, slot, kv heads, dim].
+func (s *Cache) views() (k, v attn.View) {
+	return s.view(s.k, s.shape.KeyDim), s.view(s.v, s.shape.ValueDim)
+}
+
+func (s *Cache) view(x []float32, dim int) attn.View {
+	return headMajor(x, s.shape.Batch, s.capacity, s.shape.KVHeads, dim)
+}
+
+func headMajor(x []float32, batch, time, heads, dim int) attn.View {
+	return attn.View{
+		Data: x, Batch: batch, Time: time, Heads: heads, Dim: dim,
+		BatchStride: heads * time * dim, TimeStride: dim, HeadStride: time * dim,
+	}
+}
+
+var errMask = errors.New("mask is bidirectional: decoding wants causal or cross")
+
+// accepts reports why the call c cannot extend the state.
+func (s *Cache) accepts(name string, c *attn.Call) error {
+	if s.name != name {
+		return fmt.Errorf("state of %s: want one of this mechanism", s.name)
+	}
+	if c.Mask == attn.Bidirectional {
+		return errMask
+	}
+	for _, d := range []struct {
+		what      string
+		got, want int
+	}{
+		{"batch", c.Batch, s.shape.Batch}, {"heads", c.Heads, s.shape.Heads}, {"key/value heads", c.KVHeads, s.shape.KVHeads},
+		{"key dim", c.KeyDim, s.shape.KeyDim}, {"value dim", c.ValueDim, s.shape.ValueDim}, {"layer", c.Layer, s.shape.Layer},
+	} {
+		if d.got != d.want {
+			return fmt.Errorf("%s is %d: the state wants %d", d.what, d.got, d.want)
+		}
+	}
+	for i := 1; i < len(c.Segments); i++ {
+		if c.Segments[i].Row == c.Segments[i-1].Row {
+			return fmt.Errorf("segment %d: second of row %d: want one a row when decoding", i, c.Segments[i].Row)
+		}
+	}
+	if s.softmax.Window == 0 {
+		return nil
+	}
+	for i := range c.NumSegments() {
+		if g := c.Segment(i); g.Queries > g.Keys+1 && s.length[g.Row] > s.softmax.limit() {
+			return fmt.Errorf("row %d: %d queries with %d new keys: the window keeps enough for %d", g.Row, g.Queries, g.Keys, g.Keys+1)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package tile
+
+import "attnbench/attn"
+
+// Cost returns the closed-form costs of a pass, given the pairs of one batch row that all its
+// heads admit together.
+func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
+	dk, dv := int64(s.KeyDim), int64(s.ValueDim)
+	batch, heads, kv := int64(s.Batch), int64(s.Heads), int64(s.KVHeads)
+	q := batch * int64(s.QueryLen) * heads
+	k := batch * int64(s.KeyLen) * kv
+	pairs *= batch
+	var c attn.Cost
+	switch p {
+	case attn.PassForward:
+		c.FLOPs = 2 * pairs * (dk + dv)
+		c.Bytes = 4 * (q + k) * (dk + dv)
+		c.PerWorker = forwardScratch(s, s.QueryLen)
+		c.Saved = bytesOf(int(q))
+	case attn.PassBackward:
+		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
+		c.Bytes = 4 * (q*(2*dk+2*dv+1) + 2*k*(dk+dv)) // q, dq, o, do and the sums; k, v and their gradients
+		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
+			extra := s.Batch * s.KVHeads * (backwardParts(s) - 1) * s.KeyLen
+			c.Shared = bytesOf(extra*s.KeyDim) + bytesOf(extra*s.ValueDim)
+			c.PerWorker = 4 * int64(backwardFloats(s, min(backwardTiles, ceil(s.QueryLen, Lanes))))
+		}
+	case attn.PassDecode:
+		c = a.decodeCost(s)
+		c.FLOPs = 2 * pairs * (dk + dv)
+	}
+	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
+	c.State = 4 * batch * tokens * (dk + dv)
+	c.Read = 4 * batch * a.reads(s, s.KeyLen) * (dk + dv)
+	return c
+}
+
+// decodeCost returns the bytes of Extend by s.QueryLen tokens.
+func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
+	before, q, dims := s.KeyLen-s.QueryLen, s.QueryLen, s.KeyDim+s.ValueDim
+	state := int64(s.KVHeads) * int64(a.held(before))
+	if q == 1 {
+		state = a.reads(s, before)
+	}
+	c.Bytes = 4 * int64(s.Batch) * int64(dims) * (state + int64(q*(s.Heads+s.KVHeads)))
+	if q == 0 || s.Batch == 0 {
+		return c
+	}
+	keys := a.held(s.KeyLen)
+	if limit := a.limit(); limit > 0 && s.KeyLen > limit && q > 1 {
+		keys = a.held(before) + q
+		if before > 0 {
+			n := s.Batch * s.KVHeads * keys
+			c.Shared = bytesOf(n*s.KeyDim) + bytesOf(n*s.ValueDim)
+		}
+	}
+	if q < few {
+		c.Shared += bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys)))
+		c.PerWorker = 4 * int64(decodeWorkerFloats(s, q))
+	} else {
+		c.PerWorker = forwardScratch(s, q)
+	}
+	return c
+}
+
+func forwardScratch(s attn.Shape, queries int) int64 {
+	if s.Batch == 0 || queries == 0 {
+		return 0
+	}
+	return 4 * int64(forwardFloats(s, min(forwardTiles, ceil(queries, Lanes))))
+}
+
+// bytesOf returns what a workspace counts for a slice of n floats.
+func bytesOf(n int) int64 { return 4 * int64(attn.ScratchFloats(n)) }

@@ -1,0 +1,209 @@
+package tile
+
+import (
+	"math"
+
+	"attnbench/attn"
+	"attnbench/internal/kernel"
+)
+
+const (
+	few         = 8   // from so many queries on, a segment is computed in tiles
+	decodeBlock = 512 // keys of a softmax step
+	mostParts   = 8   // that the keys of a sequence are split into
+)
+
+// decodeParts returns how many tasks share the keys of a head: enough for several cores at long
+// contexts, whatever their number, so that the result does not depend on it.
+func decodeParts(keys int) int { return min(max(keys/2048, 1), mostParts) }
+
+// decode computes the segments of less than few queries, one query at a time over the cache.
+func (a Softmax) decode(ws *attn.Workspace, c *attn.Call, s *Cache) {
+	queries, keys := 0, 0
+	for _, g := range c.Segments {
+		if g.Queries < few {
+			queries, keys = max(queries, g.Queries), max(keys, g.Keys)
+		}
+	}
+	if queries == 0 {
+		return
+	}
+	mark := ws.Mark()
+	defer ws.Release(mark)
+	args := decodeArgs{Softmax: a, call: *c, cache: s, scale: a.scale(c), queries: queries, parts: decodeParts(keys)}
+	args.partial = ws.Floats(decodeFloats(c.Shape, len(c.Segments), queries, args.parts))
+	tasks := len(c.Segments) * c.KVHeads * args.parts
+	attn.Parallel(ws, tasks, decodeWorkerFloats(c.Shape, queries), args, func(s *attn.Scratch, a *decodeArgs, task int) {
+		a.run(s, task)
+	})
+	args.merge()
+}
+
+func decodeFloats(s attn.Shape, segments, queries, parts int) int {
+	return segments * s.Heads * queries * parts * (s.ValueDim + 2)
+}
+
+func decodeWorkerFloats(s attn.Shape, queries int) int {
+	return attn.ScratchFloats(queries*s.Heads/s.KVHeads*s.KeyDim, decodeBlock, decodeBlock)
+}
+
+type decodeArgs struct {
+	Softmax
+	call    attn.Call
+	cache   *Cache
+	scale   float32
+	queries int       // most of a segment
+	parts   int       // most of a sequence
+	partial []float32 // [segments, heads, queries, parts] of sums Σ w·v, the maximum score and Σ w
+}
+
+// part returns the partial result of query i of a head.
+func (a *decodeArgs) part(segment, head, i, part int) []float32 {
+	n := a.call.ValueDim + 2
+	return a.partial[(((segment*a.call.Heads+head)*a.queries+i)*a.parts+part)*n:][:n]
+}
+
+// run computes one part of the keys for all query heads of a key/value head.
+func (a *decodeArgs) run(s *attn.Scratch, task int) {
+	c := &a.call
+	part, kv, segment := task%a.parts, task/a.parts%c.KVHeads, task/a.parts/c.KVHeads
+	g := c.Segments[segment]
+	parts := decodeParts(g.Keys)
+	if g.Queries >= few || part >= parts {
+		return
+	}
+	group, dk := c.Heads/c.KVHeads, c.KeyDim
+	d := decodeHead{args: a, segment: g, k: sideOf(&c.K, g, kv), v: sideOf(&c.V, g, kv)}
+	q := s.Floats(a.queries * group * dk)
+	d.scores, d.slots = s.Floats(decodeBlock), s.Ints(decodeBlock)
+	for i := range g.Queries {
+		for h := range group {
+			x := q[(i*group+h)*dk:][:dk]
+			for e, y := range c.Q.Row(g.Row, g.Query0+i, kv*group+h) {
+				x[e] = y * a.scale
+			}
+			r := a.part(segment, kv*group+h, i, part)
+			clear(r)
+			r[c.ValueDim] = kernel.NegInf
+		}
+	}
+	from, to := g.Keys*part/parts, g.Keys*(part+1)/parts
+	for lo := from; lo < to; lo += decodeBlock {
+		for i := range g.Queries {
+			for h := range group {
+				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys}
+				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+decodeBlock, to))
+			}
+		}
+	}
+}
+
+// decodeHead is a worker's view of one key/value head.
+type decodeHead struct {
+	args    *decodeArgs
+	segment attn.Segment
+	k, v    side
+	scores  []float32
+	slots   []int32
+}
+
+// block takes the keys lo to hi-1 that the query q sees into the partial result r.
+func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
+	p := d.args.Pattern
+	for run := p.Next(t, lo); run.Lo < min(run.Hi, hi); run = p.Next(t, run.Hi) {
+		if !run.Full {
+			d.scattered(r, q, t, run.Lo, min(run.Hi, hi))
+			continue
+		}
+		for j := run.Lo; j < min(run.Hi, hi); {
+			slot, n := d.stretch(j)
+			n = min(n, min(run.Hi, hi)-j)
+			kernel.Dots(d.scores[:n], q, d.k.rows(slot), n)
+			if d.weigh(r, d.scores[:n]) {
+				kernel.Combine(r[:len(r)-2], d.scores[:n], d.v.rows(slot))
+			}
+			j += n
+		}
+	}
+}
+
+// scattered takes those of the keys that the query sees.
+func (d *decodeHead) scattered(r, q []float32, t Tile, lo, hi int) {
+	n := 0
+	for j := lo; j < hi; j++ {
+		if d.args.Pattern.Sees(t, j)&1 == 0 {
+			continue
+		}
+		slot, _ := d.stretch(j)
+		d.slots[n] = int32(slot)
+		d.scores[n] = kernel.Dot(q, d.k.row(slot, len(q)))
+		n++
+	}
+	if !d.weigh(r, d.scores[:n]) {
+		return
+	}
+	for i, slot := range d.slots[:n] {
+		kernel.Axpy(d.scores[i], d.v.row(int(slot), len(r)-2), r)
+	}
+}
+
+// weigh replaces scores by their weights under the new maximum and rescales r; false when there is none.
+func (d *decodeHead) weigh(r, scores []float32) bool {
+	acc, top, sum := r[:len(r)-2], &r[len(r)-2], &r[len(r)-1]
+	m := kernel.Max(scores)
+	if !(m <= *top) {
+		if *sum != 0 {
+			f := float32(math.Exp(float64(*top - m)))
+			*sum *= f
+			for i := range acc {
+				acc[i] *= f
+			}
+		}
+		*top = m
+	}
+	if *top == kernel.NegInf {
+		return false
+	}
+	*sum += kernel.ExpSum(scores, *top)
+	return true
+}
+
+// stretch returns where key j of the sequence lies and how many keys from it on lie in a row.
+func (d *decodeHead) stretch(j int) (slot, n int) {
+	s, g := d.args.cache, d.segment
+	if length := s.length[g.Row]; s.softmax.Window > 0 && length > s.softmax.limit() && g.Keys == s.softmax.limit() {
+		slot = s.heldSlot(length, j)
+		if j < s.softmax.Sinks {
+			return slot, s.softmax.Sinks - j
+		}
+		return slot, g.Keys - slot
+	}
+	return j, g.Keys - j
+}
+
+// merge writes the output from the partial results, in the order of the keys.
+func (a *decodeArgs) merge() {
+	c := &a.call
+	for segment, g := range c.Segments {
+		if g.Queries >= few {
+			continue
+		}
+		for i := range g.Queries {
+			for head := range c.Heads {
+				out, lse := c.Out.Row(g.Row, g.Query0+i, head), math.Inf(-1)
+				clear(out)
+				for part := range decodeParts(g.Keys) {
+					r := a.part(segment, head, i, part)
+					acc, top, sum := r[:c.ValueDim], r[c.ValueDim], r[c.ValueDim+1]
+					if sum == 0 {
+						continue
+					}
+					for e := range acc {
+						acc[e] /= sum
+					}
+					lse = Merge(out, lse, acc, float64(top)+math.Log(float64(sum)))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package tile
+
+import (
+	"attnbench/attn"
+	"attnbench/internal/kernel"
+)
+
+// Forward computes c.Out for a checked call and, with c.Saved set, keeps log₂ of each row's softmax sum.
+func (a Softmax) Forward(ws *attn.Workspace, c *attn.Call) {
+	c.ZeroPadding()
+	var lse []float32
+	if c.Saved != nil {
+		lse = c.Saved.Floats(c.Batch * c.Heads * c.QueryLen)
+	}
+	a.forward(ws, c, lse, 0)
+}
+
+// forward computes the segments of at least atLeast queries.
+func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeast int) {
+	n := longest(c)
+	if n == 0 || n < atLeast {
+		return
+	}
+	args := forwardArgs{
+		Softmax: a, call: *c, scale: a.scale(c), lse: lse, atLeast: atLeast,
+		groups: ceil(n, forwardTiles*Lanes), tiles: min(forwardTiles, ceil(n, Lanes)),
+	}
+	args.call.Saved = nil
+	tasks := c.NumSegments() * c.Heads * args.groups
+	attn.Parallel(ws, tasks, forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
+		a.run(s, task)
+	})
+}
+
+func forwardFloats(s attn.Shape, tiles int) int {
+	return attn.ScratchFloats(tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes, keyBlock*s.ValueDim)
+}
+
+type forwardArgs struct {
+	Softmax
+	call    attn.Call
+	scale   float32
+	lse     []float32 // [batch, heads, queries]
+	atLeast int       // queries of a segment, less are another's
+	groups  int       // of query tiles in the longest segment
+	tiles   int       // in a group
+}
+
+// forwardHead is a worker's view of one head and group of tiles.
+type forwardHead struct {
+	p      Pattern
+	dk, dv int
+	k, v   side
+	q, o   []float32 // tiles of Qᵀ and Oᵀ
+	scores []float32 // Sᵀ
+	clean  []float32 // V without its non-finite rows, for the guarded path
+	state  [forwardTiles]kernel.Softmax
+	walk   [forwardTiles]cursor
+	tested [forwardTiles]bool // the tile has pairs that are hidden
+}
+
+// run computes a group of query tiles of one head. Within a head the last queries come first:
+// they see the most keys.
+func (a *forwardArgs) run(s *attn.Scratch, task int) {
+	c := &a.call
+	group := a.groups - 1 - task%a.groups
+	head := task / a.groups % c.Heads
+	g := c.Segment(task / a.groups / c.Heads)
+	first := group * forwardTiles
+	n := min(forwardTiles, ceil(g.Queries, Lanes)-first)
+	if n <= 0 || g.Queries < a.atLeast {
+		return
+	}
+	f := forwardHead{
+		p: a.Pattern, dk: c.KeyDim, dv: c.ValueDim,
+		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
+		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
+		scores: s.Floats(keyBlock * Lanes), clean: s.Floats(keyBlock * c.ValueDim),
+	}
+	for i := range n {
+		t := tileAt(c, g, head, first+i)
+		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
+		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.scale*kernel.Log2E)
+		f.walk[i].t = t
+	}
+	f.attend(0, n, false)
+	var inverse, lse [Lanes]float32
+	for i := range n {
+		if f.tested[i] && !finite(f.tileO(i)) {
+			f.attend(i, i+1, true) // hidden pairs may have met a NaN or an Inf
+		}
+		rows, at := f.walk[i].t.Rows, g.Query0+(first+i)*Lanes
+		f.state[i].Inverse(inverse[:])
+		f.means(i, inverse[:])
+		kernel.Unpack(kernel.Rows(c.Out.From(g.Row, at, head), c.Out.TimeStride), f.tileO(i), rows, f.dv, inverse[:])
+		if a.lse != nil {
+			f.state[i].LogSum2(lse[:])
+			copy(a.lse[(g.Row*c.Heads+head)*c.QueryLen+at:], lse[:rows])
+		}
+	}
+}
+
+func (f *forwardHead) tileQ(i int) []float32 { return f.q[i*f.dk*Lanes:][:f.dk*Lanes] }
+func (f *forwardHead) tileO(i int) []float32 { return f.o[i*f.dv*Lanes:][:f.dv*Lanes] }
+
+// attend computes the tiles from to to-1, all of them over one panel of keys before the next.
+func (f *forwardHead) attend(from, to int, guarded bool) {
+	for i := from; i < to; i++ {
+		clear(f.tileO(i))
+		f.state[i].Reset()
+		f.walk[i] = newCursor(f.p, f.walk[i].t)
+	}
+	for {
+		next := -1
+		for i := from; i < to; i++ {
+			if w := &f.walk[i]; !w.done() && (next < 0 || w.run.Lo < next) {
+				next = w.run.Lo
+			}
+		}
+		if next < 0 {
+			return
+		}
+		end := (next/keyBlock + 1) * keyBlock
+		for i := from; i < to; i++ {
+			for b, ok := f.walk[i].block(f.p, end); ok; b, ok = f.walk[i].block(f.p, end) {
+				f.step(i, b, guarded)
+			}
+		}
+	}
+}
+
+// means divides the lanes of tile i whose sum of weights is a whole number, as that of n equal scores is, so
+// that the mean of n equal values is that value: multiplying by a rounded 1/n can miss it by an ulp.
+func (f *forwardHead) means(i int, inverse []float32) {
+	o := f.tileO(i)
+	for l, sum := range f.state[i].Sum {
+		if sum < 2 || sum != float32(int32(sum)) {
+			continue
+		}
+		for d := range f.dv {
+			o[d*Lanes+l] /= sum
+		}
+		inverse[l] = 1
+	}
+}
+
+// step takes a block of keys into tile i.
+func (f *forwardHead) step(i int, b block, guarded bool) {
+	keys := b.hi - b.lo
+	st, o := &f.state[i], kernel.Rows(f.tileO(i), Lanes)
+	scores := kernel.Rows(f.scores, Lanes)
+	kernel.Mul(keys, Lanes, f.dk, f.k.rows(b.lo), kernel.Rows(f.tileQ(i), Lanes), scores)
+	if b.parts > 0 {
+		f.tested[i] = true
+		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
+	}
+	st.Step(f.scores, keys)
+	if guarded && b.parts > 0 {
+		f.guarded(i, b)
+		return
+	}
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, f.v.rows(b.lo).T(), scores, o)
+}
+
+// guarded accumulates V of a block that holds hidden pairs: 0·NaN is NaN, so rows of V that are
+// not finite are left out of the product and added to the lanes that see them alone. All other
+// lanes get the bits that they would get if those rows were finite.
+func (f *forwardHead) guarded(i int, b block) {
+	st, o := &f.state[i], f.tileO(i)
+	for j := b.lo; j < b.hi; j++ {
+		row := f.clean[(j-b.lo)*f.dv:][:f.dv]
+		if copy(row, f.v.row(j, f.dv)); !finite(row) {
+			clear(row)
+		}
+	}
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.clean, f.dv).T(),
+		kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))
+	for j := b.lo; j < b.hi; j++ {
+		v := f.v.row(j, f.dv)
+		if finite(v) {
+			continue
+		}
+		seen := b.seen(f.p, f.walk[i].t, j)
+		for l, w := range f.scores[(j-b.lo)*Lanes:][:Lanes] {
+			if seen>>l&1 == 0 {
+				continue
+			}
+			for d, x := range v {
+				o[d*Lanes+l] += w * x
+			}
+		}
+	}
+}
+
+// seen returns the lanes that see key j of the block.
+func (b *block) seen(p Pattern, t Tile, j int) uint32 {
+	for _, r := range b.part[:b.parts] {
+		if r.Lo <= j && j < r.Hi {
+			return p.Sees(t, j)
+		}
+	}
+	return Bits(0, Lanes)
+}

@@ -1,0 +1,394 @@
+package tile
+
+import (
+	"fmt"
+	"math"
+
+	"attnbench/attn"
+	"attnbench/internal/kernel"
+)
+
+// Recurrence is linear attention over a matrix state, computed chunk by chunk:
+//
+//	S_t = diag(e^{g_t}) S_{t-1} + φ(k_t) v_tᵀ      [key dim, value dim], one a key/value head
+//	z_t = z_{t-1} + φ(k_t)                         [key dim], with Normalize
+//	o_t = r_t S_tᵀ φ(q_t)                          read after write
+//
+// where r_t is Scale, or 1/(φ(q_t)·z_t + Eps) with Normalize (0 where that sum is 0), and g_t ≤ 0 is
+// the log decay a channel, with Gated. Within a chunk the sum is taken over pairs, as in attention; from chunk to
+// chunk through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang et al. 2023, arXiv:2312.06635 §4).
+//
+// The state of a segment, in Call.Initial and Call.Final, is S and z of each key/value head in turn.
+// Numbers of decayed states below 1e-30 become 0 every 256 tokens, so that none stays subnormal.
+type Recurrence struct {
+	Chunk     int     // tokens a chunk, at least 1
+	Map       Feature // φ, on queries and keys
+	Normalize bool
+	Eps       float32
+	Scale     float32 // of the outputs, without Normalize; 0 means 1/√(key dim)
+	Gated     bool    // Call.Extra[0] is g, [batch, key, kv heads, key dim]; causal only
+}
+
+// Feature is an elementwise feature map.
+type Feature uint8
+
+const (
+	Identity Feature = iota
+	ELU1             // elu(x) + 1: x+1 above 0, e^x below
+	ReLU
+)
+
+// recurSplit is the number of (segment, head) pairs from which on each is one task; below it,
+// chunks run in parallel too. Both ways give the same bits.
+const recurSplit = 8
+
+// Carry returns the numbers of state of one segment.
+func (r *Recurrence) Carry(s attn.Shape) int { return s.KVHeads * r.stateLen(s) }
+
+func (r *Recurrence) stateLen(s attn.Shape) int {
+	n := s.KeyDim * s.ValueDim
+	if r.Normalize {
+		n += s.KeyDim
+	}
+	return n
+}
+
+// recordLen is what one chunk keeps: a state, and the sums of the log decays over the chunk.
+func (r *Recurrence) recordLen(s attn.Shape) int {
+	n := r.stateLen(s)
+	if r.Gated {
+		n += s.KeyDim
+	}
+	return n
+}
+
+// recurArgs is one pass over the segments lo ≤ i < hi of a call. Chunks are counted over all its segments.
+type recurArgs struct {
+	Recurrence
+	c       *attn.Call
+	g       *attn.Grads
+	lo, hi  int
+	keys    []int32   // first key chunk of each segment, of all key chunks of a head; one more at the end
+	queries []int32   // the same for query chunks, unless causal
+	records []float32 // [kv heads, key chunks, recordLen]: the state before each chunk (causal)
+	sums    []float32 // [segments of the call, kv heads, stateLen]: the state of all keys (not causal)
+	factors []float32 // [batch, heads, query]: r, for Backward
+	grads   []float32 // [kv heads, chunks, stateLen]: gradient of the state after each chunk (causal)
+	dsums   []float32 // as sums, its gradient
+	initial []float32
+	final   []float32
+	lens    []int // tokens that the state of a row holds, when decoding
+	byRow   bool  // initial and final are the states of batch rows, not of segments
+}
+
+func (a *recurArgs) causal() bool { return a.c.Mask == attn.Causal }
+
+// plan lays out the chunks of all segments.
+func (a *recurArgs) plan(ws *attn.Workspace) {
+	n := a.c.NumSegments()
+	a.keys = ws.Ints(n + 1)
+	a.keys[0] = 0
+	for i := range n {
+		a.keys[i+1] = a.keys[i] + int32(a.chunks(a.c.Segment(i).Keys))
+	}
+	if a.causal() {
+		return
+	}
+	a.queries = ws.Ints(n + 1)
+	a.queries[0] = 0
+	for i := range n {
+		a.queries[i+1] = a.queries[i] + int32(a.chunks(a.c.Segment(i).Queries))
+	}
+}
+
+// heads, keyChunks and queryChunks are the numbers of tasks of the segments lo to hi.
+func (a *recurArgs) heads() int       { return (a.hi - a.lo) * a.c.KVHeads }
+func (a *recurArgs) keyChunks() int   { return int(a.keys[a.hi]-a.keys[a.lo]) * a.c.KVHeads }
+func (a *recurArgs) queryChunks() int { return int(a.queries[a.hi]-a.queries[a.lo]) * a.c.KVHeads }
+
+// head returns the segment and the key/value head of a task that is one of heads.
+func (a *recurArgs) head(task int) (segment, kv int) {
+	return a.lo + task/a.c.KVHeads, task % a.c.KVHeads
+}
+
+// chunk returns the key/value head and the chunk of a task that is one of keyChunks or queryChunks.
+func (a *recurArgs) chunk(starts []int32, task int) (kv, chunk int) {
+	first := int(starts[a.lo])
+	n := int(starts[a.hi]) - first
+	return task / n, first + task%n
+}
+
+func (a *recurArgs) chunks(tokens int) int { return (tokens + a.Chunk - 1) / a.Chunk }
+
+// find returns the segment and the chunk in it of chunk i.
+func find(starts []int32, i int) (segment, chunk int) {
+	lo, hi := 0, len(starts)-1 // starts[lo] ≤ i < starts[hi]
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; int(starts[mid]) <= i {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo, i - int(starts[lo])
+}
+
+func last(starts []int32) int { return int(starts[len(starts)-1]) }
+
+func (a *recurArgs) record(kv, chunk int) []float32 {
+	n := a.recordLen(a.c.Shape)
+	i := (kv*last(a.keys) + chunk) * n
+	return a.records[i : i+n]
+}
+
+func (a *recurArgs) sum(of []float32, segment, kv int) []float32 {
+	n := a.stateLen(a.c.Shape)
+	i := (segment*a.c.KVHeads + kv) * n
+	return of[i : i+n]
+}
+
+// state returns head kv's part of carried states x, nil for nil.
+func (a *recurArgs) state(x []float32, segment, kv int) []float32 {
+	if x == nil {
+		return nil
+	}
+	if a.byRow {
+		segment = a.c.Segment(segment).Row
+	}
+	return a.sum(x, segment, kv)
+}
+
+func (a *recurArgs) load(s, x []float32, segment, kv int) {
+	if x = a.state(x, segment, kv); x == nil {
+		clear(s)
+		return
+	}
+	copy(s, x)
+}
+
+func (a *recurArgs) store(x []float32, segment, kv int, s []float32) {
+	if x = a.state(x, segment, kv); x != nil {
+		copy(x, s)
+	}
+}
+
+// factorRow returns the saved factors of query head h of a segment.
+func (a *recurArgs) factorRow(g attn.Segment, h int) []float32 {
+	i := (g.Row*a.c.Heads+h)*a.c.QueryLen + g.Query0
+	return a.factors[i : i+g.Queries]
+}
+
+// Check reports a recurrence that cannot be computed.
+func (r *Recurrence) Check() error {
+	if r.Chunk < 1 || r.Chunk > 1<<12 {
+		return attn.OptionError("chunk", r.Chunk, "an integer from 1 to 4096")
+	}
+	if r.Gated && r.Normalize {
+		return fmt.Errorf("recurrence: gated and normalised: want one of them")
+	}
+	return nil
+}
+
+// Forward computes c.Out, and c.Final unless nil, from a call that has passed Check.
+func (r *Recurrence) Forward(ws *attn.Workspace, c *attn.Call) {
+	c.ZeroPadding()
+	for i := range c.NumSegments() {
+		if c.Mask == attn.Causal {
+			zeroQueries(c, c.Segment(i))
+		}
+	}
+	a := r.args(c)
+	a.initial, a.final = c.Initial, c.Final
+	r.forward(ws, a)
+}
+
+// args returns the pass over all segments of c.
+func (r *Recurrence) args(c *attn.Call) recurArgs {
+	a := recurArgs{Recurrence: *r, c: c, hi: c.NumSegments()}
+	if a.Scale == 0 {
+		a.Scale = float32(1 / math.Sqrt(float64(c.KeyDim)))
+	}
+	return a
+}
+
+// zeroQueries clears the outputs of queries in front of the first key.
+func zeroQueries(c *attn.Call, g attn.Segment) {
+	for i := range min(g.Queries, -g.Offset()) {
+		for h := range c.Heads {
+			clear(c.Out.Row(g.Row, g.Query0+i, h))
+		}
+	}
+}
+
+func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
+	mark := ws.Mark()
+	a.plan(ws)
+	c, s := a.c, a.c.Shape
+	heads, chunks := a.heads(), a.keyChunks()
+	split := heads < recurSplit
+	if a.causal() {
+		if c.Saved != nil {
+			a.records = c.Saved.Floats(chunks * r.recordLen(s))
+		} else if split {
+			a.records = ws.Floats(chunks * r.recordLen(s))
+		}
+	} else {
+		if c.Saved != nil {
+			a.sums = c.Saved.Floats(heads * r.stateLen(s))
+		} else {
+			a.sums = ws.Floats(heads * r.stateLen(s))
+		}
+		if split {
+			a.records = ws.Floats(chunks * r.recordLen(s))
+		}
+	}
+	if c.Saved != nil && r.Normalize {
+		a.factors = c.Saved.Floats(s.Batch * s.Heads * s.QueryLen)
+	}
+	floats := r.forwardFloats(s)
+	switch {
+	case split:
+		attn.Parallel(ws, chunks, floats, a, contributeTask)
+		attn.Parallel(ws, heads, floats, a, scanTask)
+		if a.causal() {
+			attn.Parallel(ws, chunks, floats, a, emitTask)
+		}
+	default:
+		attn.Parallel(ws, heads, floats, a, headTask)
+	}
+	if !a.causal() {
+		attn.Parallel(ws, a.queryChunks(), floats, a, readTask)
+	}
+	ws.Release(mark)
+}
+
+// contributeTask writes what one chunk adds to the state, and the sums of its log decays, to the
+// chunk's record.
+func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
+	kv, chunk := a.chunk(a.keys, task)
+	seg, i := find(a.keys, chunk)
+	t := newForward(s, a)
+	t.at(a.c.Segment(seg), kv, i)
+	t.loadKeys()
+	rec := a.record(kv, chunk)
+	t.contribute(rec[:a.stateLen(a.c.Shape)])
+	if a.Gated {
+		copy(rec[a.stateLen(a.c.Shape):], t.decaySums())
+	}
+}
+
+// scanTask turns the contributions of one head's chunks into the states before them.
+func scanTask(s *attn.Scratch, a *recurArgs, task int) {
+	seg, kv := a.head(task)
+	t := newForward(s, a)
+	n := len(t.s)
+	a.load(t.s, a.initial, seg, kv)
+	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
+		rec := a.record(kv, chunk)
+		copy(t.u, rec[:n])
+		copy(rec, t.s)
+		a.advance(t.s, rec[n:], t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
+	}
+	a.store(a.final, seg, kv, t.s)
+	if a.sums != nil {
+		copy(a.sum(a.sums, seg, kv), t.s)
+	}
+}
+
+// emitTask computes the outputs of one chunk from the state before it.
+func emitTask(s *attn.Scratch, a *recurArgs, task int) {
+	kv, chunk := a.chunk(a.keys, task)
+	seg, i := find(a.keys, chunk)
+	t := newForward(s, a)
+	t.at(a.c.Segment(seg), kv, i)
+	if t.row0 == t.n {
+		return
+	}
+	t.loadKeys()
+	t.emit(a.record(kv, chunk)[:a.stateLen(a.c.Shape)])
+}
+
+// headTask does all of one head of one segment in turn.
+func headTask(s *attn.Scratch, a *recurArgs, task int) {
+	seg, kv := a.head(task)
+	t := newForward(s, a)
+	a.load(t.s, a.initial, seg, kv)
+	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
+		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
+		t.loadKeys()
+		if a.causal() {
+			if a.records != nil {
+				rec := a.record(kv, chunk)
+				copy(rec, t.s)
+				copy(rec[len(t.s):], t.decaySums())
+			}
+			if t.row0 < t.n {
+				t.emit(t.s)
+			}
+		}
+		t.contribute(t.u)
+		a.advance(t.s, t.decaySums(), t.u)
+		a.flush(t.s, a.before(seg, chunk), a.Chunk)
+	}
+	a.store(a.final, seg, kv, t.s)
+	if a.sums != nil {
+		copy(a.sum(a.sums, seg, kv), t.s)
+	}
+}
+
+// readTask computes the outputs of one query chunk from the state of all keys.
+func readTask(s *attn.Scratch, a *recurArgs, task int) {
+	kv, chunk := a.chunk(a.queries, task)
+	seg, i := find(a.queries, chunk)
+	t := newForward(s, a)
+	t.atQueries(a.c.Segment(seg), kv, i)
+	t.emit(a.sum(a.sums, seg, kv))
+}
+
+// advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
+func (r *Recurrence) advance(s, sums, u []float32) {
+	if r.Gated {
+		width := len(s) / len(sums)
+		for i, g := range sums {
+			row := s[i*width:][:width]
+			if g > -0.5 && g <= 0 {
+				// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
+				kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
+			} else {
+				kernel.Scale(float32(math.Exp(float64(g))), row)
+			}
+		}
+	}
+	kernel.Add(s, u)
+}
+
+// recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
+// decay that rounds back to the same number would keep them for ever. A state is looked at each
+// time that its length passes a multiple of recurFlush tokens.
+const (
+	recurTiny  = 1e-30
+	recurFlush = 256
+)
+
+// flush sets the tiny numbers of a state to 0 when n more tokens after the first before pass a
+// multiple of recurFlush.
+func (r *Recurrence) flush(s []float32, before, n int) {
+	if !r.Gated || before/recurFlush == (before+n)/recurFlush {
+		return
+	}
+	for i, x := range s {
+		if x < recurTiny && x > -recurTiny {
+			s[i] = 0
+		}
+	}
+}
+
+// before returns the number of tokens in front of a chunk of a segment.
+func (a *recurArgs) before(segment, chunk int) int {
+	n := (chunk - int(a.keys[segment])) * a.Chunk
+	if a.lens != nil {
+		n += a.lens[a.c.Segment(segment).Row]
+	}
+	return n
+}

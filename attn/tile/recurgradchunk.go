@@ -1,0 +1,218 @@
+package tile
+
+import (
+	"attnbench/attn"
+	"attnbench/internal/kernel"
+)
+
+// recurGrad is a chunk with what its backward pass needs besides. Rows without a query are zeros
+// in q, do and e.
+type recurGrad struct {
+	recurChunk
+	do  []float32 // r·(gradient of the output) of one query head, [n, value dim]
+	e   []float32 // gradient of the denominator of each query
+	da  []float32 // gradient of a
+	dq  []float32 // gradients of φ(q), φ(k), v and g, [n, dim]
+	dk  []float32
+	dv  []float32
+	dg  []float32
+	dx  []float32 // gradient of the gate's rows, [n, key dim]
+	run []float32 // a running sum over channels
+	vt  []float32 // v transposed, in panels
+	st  []float32 // the state, or its gradient, transposed, in panels
+}
+
+// newBackward lays a chunk out on s; backwardFloats counts the same.
+func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
+	sh, n := a.c.Shape, a.Chunk
+	t := recurGrad{recurChunk: newForward(s, a)}
+	t.do, t.e, t.da = s.Floats(n*sh.ValueDim), s.Floats(n), s.Floats(n*n)
+	t.dq, t.dk, t.dv = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(n*sh.ValueDim)
+	t.vt, t.st = s.Floats(panels(n)*sh.ValueDim), s.Floats(panels(sh.KeyDim)*sh.ValueDim)
+	if a.Gated {
+		t.dg, t.dx, t.run = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(sh.KeyDim)
+	}
+	return t
+}
+
+func (r *Recurrence) backwardFloats(s attn.Shape) int {
+	n := r.Chunk
+	f := r.forwardFloats(s) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
+		panels(n)*s.ValueDim, panels(s.KeyDim)*s.ValueDim)
+	if r.Gated {
+		f += attn.ScratchFloats(n*s.KeyDim, n*s.KeyDim, s.KeyDim)
+	}
+	return f
+}
+
+// loadOutGrads fills do and e. With o = r·num and r = 1/den, the gradient of num is r·do and that
+// of den is -r·(do·o).
+func (t *recurGrad) loadOutGrads(h int) {
+	d := t.c.ValueDim
+	clear(t.do[:t.row0*d])
+	clear(t.e[:t.row0])
+	grads, out := t.queryRows(t.g.Out, t.row0, h), t.queryRows(t.c.Out, t.row0, h)
+	for r := t.row0; r < t.n; r++ {
+		src := grads.Data[(r-t.row0)*grads.Row:][:d]
+		f := t.Scale
+		t.e[r] = 0
+		if t.Normalize {
+			f = t.factorRow(t.Segment, h)[t.query0+r]
+			t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
+		}
+		do := t.do[r*d:][:d]
+		copy(do, src)
+		kernel.Scale(f, do)
+	}
+}
+
+// contributeGrad adds to u the gradient of the state before the chunk, from one query head.
+func (t *recurGrad) contributeGrad() {
+	dk, dv := t.c.KeyDim, t.c.ValueDim
+	q := t.q
+	if t.Gated {
+		q = t.gate.rows
+		product(q[:t.n*dk], t.q, t.gate.fromStart)
+	}
+	kernel.MulAdd(dk, dv, t.n, kernel.Rows(q, dk).T(), kernel.Rows(t.do, dv), kernel.Rows(t.u, dv))
+	if t.Normalize {
+		kernel.Combine(t.u[dk*dv:], t.e[:t.n], kernel.Rows(t.q, dk))
+	}
+}
+
+// gradients adds the input gradients of a chunk of the causal mask, from the state before it and
+// the gradient of the state after it, and leaves what the chunk asks of the former in u.
+func (t *recurGrad) gradients(s, ds []float32) {
+	dk, dv := t.c.KeyDim, t.c.ValueDim
+	clear(t.u)
+	clear(t.dk[:t.n*dk])
+	clear(t.dv[:t.n*dv])
+	if t.Gated {
+		clear(t.dg[:t.n*dk])
+	}
+	if t.row0 < t.n {
+		v := t.keyRows(t.c.V)
+		packMat(t.vt, v, t.n, dv)
+		packMat(t.st, kernel.Rows(s, dv), dk, dv)
+		if !t.Gated {
+			packRows(t.kt, t.k, t.n, dk)
+		}
+		guard := !RowsFinite(kernel.Rows(t.k, dk), t.n, dk) || !RowsFinite(v, t.n, dv)
+		for i := range t.group() {
+			t.headGradients(t.queryHead(i), guard, s)
+		}
+	}
+	t.writeGradients(s, ds)
+}
+
+// headGradients adds what one query head gives: to the gradient of its queries, and to dk, dv,
+// dg and u.
+func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
+	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
+	t.loadQueries(h)
+	t.loadOutGrads(h)
+	q, do := kernel.Rows(t.q, dk), kernel.Rows(t.do, dv)
+	guard = guard || !RowsFinite(q, n, dk) || !RowsFinite(do, n, dv)
+	t.weights(0)
+	a, da := kernel.Rows(t.a, t.Chunk), kernel.Rows(t.da, t.Chunk)
+	upperMul(guard, n, dv, a, do, kernel.Rows(t.dv, dv))
+
+	lowerProduct(0, n, dv, do, t.vt, da)
+	if t.Normalize {
+		for i, e := range t.e[:n] {
+			row := t.da[i*t.Chunk:][:i+1]
+			for j := range row {
+				row[j] += e
+			}
+		}
+	}
+	clearUpper(0, n, da)
+	t.contributeGrad()
+	if t.Gated {
+		t.gatedGradients(da)
+	} else {
+		t.readGradients(s)
+		lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
+		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
+	}
+	t.chain(t.queryRows(t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
+}
+
+// readGradients sets dq to the gradient that comes through the state s, whose transpose is in st.
+func (t *recurGrad) readGradients(s []float32) {
+	dk, dv := t.c.KeyDim, t.c.ValueDim
+	mulPanels(false, t.n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dq, dk))
+	if t.Normalize {
+		for i, e := range t.e[:t.n] {
+			kernel.Axpy(e, s[dk*dv:][:dk], t.dq[i*dk:])
+		}
+	}
+}
+
+// queryGradients adds the query gradients of a chunk that reads the state of all keys, and
+// leaves what it asks of that state in u.
+func (t *recurGrad) queryGradients(s []float32) {
+	dk, dv := t.c.KeyDim, t.c.ValueDim
+	clear(t.u)
+	packMat(t.st, kernel.Rows(s, dv), dk, dv)
+	for i := range t.group() {
+		h := t.queryHead(i)
+		t.loadQueries(h)
+		t.loadOutGrads(h)
+		t.contributeGrad()
+		t.readGradients(s)
+		t.chain(t.queryRows(t.g.Q, 0, h), t.dq, t.q, t.n)
+	}
+}
+
+// writeGradients adds to dk, dv and dg what comes through the gradient ds of the state after the
+// chunk, and then adds them to the call's gradients.
+func (t *recurGrad) writeGradients(s, ds []float32) {
+	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
+	packMat(t.st, kernel.Rows(ds, dv), dk, dv)
+	v, k := t.keyRows(t.c.V), t.k
+	if t.Gated {
+		k = t.gate.rows
+		t.throughState(s, ds)
+	} else {
+		mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))
+	}
+	if t.Normalize {
+		for i := range n {
+			kernel.Axpy(1, ds[dk*dv:][:dk], t.dk[i*dk:])
+		}
+	}
+	kernel.MulAdd(n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
+	t.chain(t.keyRows(t.g.K), t.dk, t.k, n)
+	addRows(t.keyRows(t.g.V), t.dv, n, dv)
+	if t.Gated {
+		addRows(t.keyRows(t.g.Extra[0]), t.dg, n, dk)
+	}
+}
+
+// chain adds d∘φ'(x) to rows of dst, where f holds φ(x), and overwrites d.
+func (t *recurGrad) chain(dst kernel.Mat, d, f []float32, rows int) {
+	dim := t.c.KeyDim
+	if t.Map == Identity {
+		addRows(dst, d, rows, dim)
+		return
+	}
+	if t.Map == ReLU {
+		for i, f := range f[:rows*dim] {
+			if f == 0 {
+				d[i] = 0
+			}
+		}
+	} else {
+		for i, f := range f[:rows*dim] {
+			d[i] *= min(f, 1) // e^x is its own derivative; x+1 is above 1
+		}
+	}
+	addRows(dst, d, rows, dim)
+}
+
+func addRows(dst kernel.Mat, x []float32, rows, d int) {
+	for r := range rows {
+		kernel.Axpy(1, x[r*d:][:d], dst.Data[r*dst.Row:])
+	}
+}

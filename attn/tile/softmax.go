@@ -1,0 +1,84 @@
+// Package tile holds what a fast mechanism is written with: softmax attention over any pattern of visible
+// pairs, key/value caches, and the tile primitives themselves.
+//
+// The layout is that of internal/kernel: a tile is 32 queries of one head, the lanes of all
+// products; a tile of scores is Sᵀ, one row a key. K and V are read where they lie.
+package tile
+
+import (
+	"math"
+
+	"attnbench/attn"
+	"attnbench/internal/kernel"
+)
+
+// Softmax is exact softmax attention over the pairs that a pattern admits, by online softmax in
+// tiles (Milakov & Gimelshein 2018; Rabe & Staats 2021; Dao et al. 2022, arXiv:2205.14135):
+//
+//	o[i] = Σ_j p[i,j] v[j],  p[i,·] = softmax_j(scale·q[i]·k[j]) over the keys j that i sees
+//
+// A query that sees no key gives exact zeros and no gradient. A NaN or Inf of token j reaches only
+// rows that see j. It is a value to be embedded in a mechanism; its methods are a mechanism's.
+type Softmax struct {
+	Pattern Pattern
+	Scale   float64 // 0 means 1/√(key dim)
+	// Window and Sinks bound what a Cache keeps: the first Sinks and the last Window tokens of a sequence.
+	// The pattern lets no query see others. Window 0 keeps all.
+	Window, Sinks int
+}
+
+func (a Softmax) scale(c *attn.Call) float32 {
+	if a.Scale != 0 {
+		return float32(a.Scale)
+	}
+	return float32(1 / math.Sqrt(float64(c.KeyDim)))
+}
+
+// Query tiles that share a walk over the keys, so that a block of K and V is read from the near
+// cache by all but the first.
+const (
+	forwardTiles  = 8
+	backwardTiles = 4
+)
+
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+// side is the keys or the values of one head of a segment.
+type side struct {
+	data   []float32
+	stride int
+}
+
+func sideOf(v *attn.View, g attn.Segment, head int) side {
+	return side{v.From(g.Row, g.Key0, head), v.TimeStride}
+}
+
+// rows returns the matrix [keys, dim] from key j on.
+func (s side) rows(j int) kernel.Mat { return kernel.Rows(s.data[j*s.stride:], s.stride) }
+
+func (s side) row(j, dim int) []float32 { return s.data[j*s.stride:][:dim] }
+
+// finite reports whether all elements are finite. It may say no to elements beyond 1e15 as well;
+// the guarded path that a no leads to is right for any input.
+func finite(x []float32) bool {
+	s := kernel.Dot(x, x)
+	return s-s == 0
+}
+
+// tileAt returns tile n of head h in segment g.
+func tileAt(c *attn.Call, g attn.Segment, h, n int) Tile {
+	q := n * Lanes
+	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys}
+}
+
+// longest returns the largest number of queries in a segment.
+func longest(c *attn.Call) int {
+	if c.Segments == nil {
+		return c.QueryLen
+	}
+	n := 0
+	for _, g := range c.Segments {
+		n = max(n, g.Queries)
+	}
+	return n
+}

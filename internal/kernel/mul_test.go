@@ -1,0 +1,188 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// fma32 is the correctly rounded x·y+z in float32: the float64 sum is rounded to odd first, so
+// that the second rounding cannot err.
+func fma32(x, y, z float32) float32 {
+	p, c := float64(x)*float64(y), float64(z) // p is exact
+	s := p + c
+	b := s - p
+	e := (p - (s - b)) + (c - b)
+	if u := math.Float64bits(s); e != 0 && u&1 == 0 && !math.IsInf(s, 0) && e == e {
+		if (e > 0) == (s > 0) {
+			u++
+		} else {
+			u--
+		}
+		s = math.Float64frombits(u)
+	}
+	return float32(s)
+}
+
+// mulReference is Mul as every level must do it: generic multiplies and adds, the others fuse.
+func mulReference(mode int, scale []float32, m, n, k int, a, b, c Mat) {
+	for i := range m {
+		for j := range n {
+			x := &c.Data[i*c.Row+j]
+			switch mode {
+			case 0:
+				*x = 0
+			case 2:
+				*x *= scale[j]
+			}
+			for p := range k {
+				av, bv := a.Data[i*a.Row+p*a.Col], b.Data[p*b.Row+j]
+				if level == levelGeneric {
+					*x += float32(av * bv)
+				} else {
+					*x = fma32(av, bv, *x)
+				}
+			}
+		}
+	}
+}
+
+func runMul(mode int, scale []float32, m, n, k int, a, b, c Mat) {
+	switch mode {
+	case 0:
+		Mul(m, n, k, a, b, c)
+	case 1:
+		MulAdd(m, n, k, a, b, c)
+	default:
+		MulScale(scale, m, n, k, a, b, c)
+	}
+}
+
+// checkMul holds one product to the bit against the reference, on slices that end where the matrix does.
+func checkMul(t *testing.T, r *rand.Rand, mode, m, n, k int, fill func() float32) {
+	t.Helper()
+	a := Mat{Row: k + r.IntN(5), Col: 1}
+	switch r.IntN(4) {
+	case 0:
+		a = Mat{Row: 1, Col: m + r.IntN(5)}
+	case 1:
+		a = Mat{Row: r.IntN(7), Col: r.IntN(7)} // overlapping elements are legal, they are only read
+	}
+	b, c := Mat{Row: n + r.IntN(20), Col: 1}, Mat{Row: n + r.IntN(20), Col: 1}
+	if r.IntN(8) == 0 {
+		b.Row = r.IntN(n + 1)
+	}
+	ga, gb := guardedSlice(r, a.span(m, k), fill), guardedSlice(r, b.span(k, n), fill)
+	gc, gs := guardedSlice(r, c.span(m, n), fill), guardedSlice(r, n, fill)
+	a.Data, b.Data, c.Data = ga.x, gb.x, gc.x
+	want := c
+	want.Data = append([]float32(nil), c.Data...)
+	mulReference(mode, gs.x, m, n, k, a, b, want)
+	runMul(mode, gs.x, m, n, k, a, b, c)
+	for i := range m {
+		for j := range n {
+			got, w := c.Data[i*c.Row+j], want.Data[i*c.Row+j]
+			if math.Float32bits(got) != math.Float32bits(w) && !(got != got && w != w) {
+				t.Fatalf("mode %d, m=%d n=%d k=%d a %d,%d b %d c %d: c[%d][%d] = %v, want %v", mode, m, n, k, a.Row, a.Col, b.Row, c.Row, i, j, got, w)
+			}
+		}
+	}
+	gc.unhurt(t, func(i int) bool { return i%c.Row < n })
+	ga.unhurt(t, func(int) bool { return false })
+	gb.unhurt(t, func(int) bool { return false })
+}
+
+var edges = []int{1, 2, 3, 4, 5, 6, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130}
+
+func TestMul(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		small := edges[:13]
+		if testing.Short() {
+			small = edges[:9]
+		}
+		for _, m := range small {
+			for _, n := range small {
+				for _, k := range append([]int{0}, small...) {
+					checkMul(t, r, r.IntN(3), m, n, k, normal(r))
+				}
+			}
+		}
+		for range 150 {
+			checkMul(t, r, r.IntN(3), edges[r.IntN(len(edges))], edges[r.IntN(len(edges))], r.IntN(131), normal(r))
+		}
+		for _, m := range []int{0, 1} {
+			for _, n := range []int{0, 1} {
+				checkMul(t, r, 1, m, n, 0, normal(r))
+			}
+		}
+	})
+}
+
+func TestMulSpecial(t *testing.T) {
+	values := []float32{0, 1, -1, 1e4, -1e4, 1e-40, -1e-45, 3e38, 1e-30, float32(math.Inf(1)), NegInf, float32(math.NaN())}
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for _, size := range [][3]int{{1, 1, 1}, {7, 17, 9}, {13, 40, 5}, {6, 16, 64}} {
+			for mode := range 3 {
+				checkMul(t, r, mode, size[0], size[1], size[2], func() float32 { return values[r.IntN(len(values)-3*r.IntN(2))] })
+			}
+		}
+	})
+}
+
+// TestMulSplit: the same bits however rows, columns and the sum are cut, since callers give tiles to cores.
+func TestMulSplit(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 6))
+		for _, s := range [][3]int{{23, 37, 19}, {130, 130, 65}, {64, 100, 300}, {300, 48, 600}} {
+			m, n, k := s[0], s[1], s[2]
+			fill := normal(r)
+			a, b := Rows(guardedSlice(r, m*k, fill).x, k), Rows(guardedSlice(r, k*n, fill).x, n)
+			whole, parts := Rows(make([]float32, m*n), n), Rows(make([]float32, m*n), n)
+			Mul(m, n, k, a, b, whole)
+			for i := 0; i < m; {
+				mi := min(m-i, 1+r.IntN(40))
+				for j := 0; j < n; {
+					nj := min(n-j, 1+r.IntN(40))
+					p := r.IntN(k + 1)
+					Mul(mi, nj, p, a.From(i, 0), b.From(0, j), parts.From(i, j))
+					MulAdd(mi, nj, k-p, a.From(i, p), b.From(p, j), parts.From(i, j))
+					j += nj
+				}
+				i += mi
+			}
+			for i, w := range whole.Data {
+				if math.Float32bits(parts.Data[i]) != math.Float32bits(w) {
+					t.Fatalf("m=%d n=%d k=%d: element %d is %v in parts, %v in one call", m, n, k, i, parts.Data[i], w)
+				}
+			}
+		}
+	})
+}
+
+// TestMulLarge covers the blocked paths.
+func TestMulLarge(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(7, 8))
+		sizes := [][3]int{{100, 70, 530}, {67, 300, 257}, {300, 33, 290}}
+		if testing.Short() || level == levelGeneric {
+			sizes = sizes[:1]
+		}
+		for _, s := range sizes {
+			for mode := range 3 {
+				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { checkMul(t, r, mode, s[0], s[1], s[2], normal(r)) })
+			}
+		}
+	})
+}
+
+func TestMulNoAlloc(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		a, b, c := make([]float32, 300*300), make([]float32, 300*300), make([]float32, 300*300)
+		if n := testing.AllocsPerRun(2, func() { MulAdd(300, 300, 300, Rows(a, 300), Rows(b, 300), Rows(c, 300)) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}

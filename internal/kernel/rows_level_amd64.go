@@ -1,0 +1,138 @@
+//go:build !purego
+
+package kernel
+
+// ahead is the distance in bytes at which the row kernels prefetch: whole rows, so that it serves any
+// stride, and about 4 KiB.
+func ahead(ld int) int { return max(8, 4096/max(4, 4*ld)) * 4 * ld }
+
+// rowsPerCall bounds a call that reads rows of n floats to a quarter MiB: some 20 µs from memory.
+func rowsPerCall(n int) int { return max(4, (1<<16)/n) }
+
+func dots(out, x []float32, m Mat) {
+	switch {
+	case level == levelGeneric:
+		dotsGeneric(out, x, m)
+		return
+	case len(x) > strip:
+		for r := range out {
+			out[r] = dot(x, m.Data[r*m.Row:][:len(x)])
+		}
+		return
+	}
+	for r := 0; r < len(out); {
+		n := min(len(out)-r, rowsPerCall(len(x)))
+		if level == levelAVX512 {
+			dotsAVX512(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row))
+		} else {
+			dotsAVX2(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row))
+		}
+		r += n
+	}
+}
+
+func combine(acc, w []float32, m Mat) {
+	if level == levelGeneric {
+		combineGeneric(acc, w, m)
+		return
+	}
+	// Up to one block of columns is held in registers over all rows. Wider ones go in bands of rows, so that
+	// memory is read about in the order in which it lies.
+	for j := 0; j < len(acc); j += strip {
+		c := min(len(acc)-j, strip)
+		band := rowsPerCall(c)
+		if c > 128 {
+			band = min(band, 16)
+		}
+		for r := 0; r < len(w); {
+			n := min(len(w)-r, band)
+			if level == levelAVX512 {
+				combineAVX512(&acc[j], c, &w[r], &m.Data[r*m.Row+j], 4*m.Row, n, ahead(m.Row))
+			} else {
+				combineAVX2(&acc[j], c, &w[r], &m.Data[r*m.Row+j], 4*m.Row, n, ahead(m.Row))
+			}
+			r += n
+		}
+	}
+}
+
+func update(s Mat, decay, k, v []float32) {
+	if level == levelGeneric {
+		updateGeneric(s, decay, k, v)
+		return
+	}
+	for j := 0; j < len(v); j += strip {
+		c := min(len(v)-j, strip)
+		for r := 0; r < len(k); {
+			n := min(len(k)-r, rowsPerCall(c))
+			p := &s.Data[r*s.Row+j]
+			switch {
+			case decay == nil && level == levelAVX512:
+				outerAVX512(p, 4*s.Row, &k[r], n, &v[j], c)
+			case decay == nil:
+				outerAVX2(p, 4*s.Row, &k[r], n, &v[j], c)
+			case level == levelAVX512:
+				updateAVX512(p, 4*s.Row, &decay[r], &k[r], n, &v[j], c)
+			default:
+				updateAVX2(p, 4*s.Row, &decay[r], &k[r], n, &v[j], c)
+			}
+			r += n
+		}
+	}
+}
+
+// The transposes have one vector form: wider registers gain nothing there.
+
+func pack(dst []float32, src Mat, rows, cols int, scale float32) {
+	if level == levelGeneric {
+		packGeneric(dst, src, rows, cols, scale)
+		return
+	}
+	for c := 0; c < cols; c += 512 {
+		n := min(cols-c, 512)
+		for r := 0; r < Lanes; r += 8 {
+			if r >= rows { // nothing to read: any address will do
+				pack8AVX2(&dst[c*Lanes+r], &dst[c*Lanes+r], 0, 0, n, scale)
+				continue
+			}
+			pack8AVX2(&dst[c*Lanes+r], &src.Data[r*src.Row+c], 4*src.Row, min(8, rows-r), n, scale)
+		}
+	}
+}
+
+func unpack(dst Mat, src []float32, rows, cols int, scale []float32) {
+	if level == levelGeneric {
+		unpackGeneric(dst, src, rows, cols, scale, false)
+		return
+	}
+	unpackLanes(dst, src, rows, cols, scale, false)
+}
+
+func unpackAdd(dst Mat, src []float32, rows, cols int, scale []float32) {
+	if level == levelGeneric {
+		unpackGeneric(dst, src, rows, cols, scale, true)
+		return
+	}
+	unpackLanes(dst, src, rows, cols, scale, true)
+}
+
+func unpackLanes(dst Mat, src []float32, rows, cols int, scale []float32, add bool) {
+	var s [Lanes]float32
+	if scale != nil {
+		copy(s[:rows], scale)
+	} else {
+		for i := range s {
+			s[i] = 1
+		}
+	}
+	for c := 0; c < cols; c += 512 {
+		n := min(cols-c, 512)
+		for r := 0; r < rows; r += 8 {
+			if add {
+				unpackAdd8AVX2(&dst.Data[r*dst.Row+c], 4*dst.Row, &src[c*Lanes+r], min(8, rows-r), n, &s[r])
+			} else {
+				unpack8AVX2(&dst.Data[r*dst.Row+c], 4*dst.Row, &src[c*Lanes+r], min(8, rows-r), n, &s[r])
+			}
+		}
+	}
+}

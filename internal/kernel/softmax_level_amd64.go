@@ -1,0 +1,91 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"math"
+	"math/bits"
+)
+
+// tileRows bounds a call over a tile: about 10 µs.
+const tileRows = 1 << 9
+
+func (s *Softmax) step(tile []float32) {
+	rows := len(tile) / Lanes
+	// The maximum needs the whole tile, so a giant one is not cut but left to the loop that can be preempted.
+	if level == levelGeneric || rows == 0 || rows > 8*tileRows {
+		s.stepGeneric(tile)
+		return
+	}
+	var nan uint32
+	if level == levelAVX512 {
+		nan = stepAVX512(&tile[0], rows, &s.Max[0])
+	} else {
+		nan = stepAVX2(&tile[0], rows, &s.Max[0])
+	}
+	for ; nan != 0; nan &= nan - 1 {
+		s.mend(tile, bits.TrailingZeros32(nan))
+	}
+}
+
+// mend finishes a lane whose sum is NaN. The vector maximum passes over NaN, so the lane's maximum is
+// still a number: unless that is +Inf, which made the NaN by itself, a score was NaN.
+func (s *Softmax) mend(tile []float32, lane int) {
+	if m := s.Max[lane]; m != m || math.IsInf(float64(m), 1) {
+		return
+	}
+	nan := float32(math.NaN())
+	s.Max[lane], s.Scale[lane] = nan, nan
+	for i := lane; i < len(tile); i += Lanes {
+		tile[i] = nan
+	}
+}
+
+func weights(tile, lse []float32) {
+	if level == levelGeneric {
+		weightsGeneric(tile, lse)
+		return
+	}
+	for len(tile) > 0 {
+		n := min(len(tile)/Lanes, tileRows)
+		if level == levelAVX512 {
+			weightsAVX512(&tile[0], n, &lse[0])
+		} else {
+			weightsAVX2(&tile[0], n, &lse[0])
+		}
+		tile = tile[n*Lanes:]
+	}
+}
+
+func weightsGrad(p, dp, delta []float32) {
+	if level == levelGeneric {
+		weightsGradGeneric(p, dp, delta)
+		return
+	}
+	for len(p) > 0 {
+		n := min(len(p)/Lanes, tileRows)
+		if level == levelAVX512 {
+			weightsGradAVX512(&p[0], &dp[0], n, &delta[0])
+		} else {
+			weightsGradAVX2(&p[0], &dp[0], n, &delta[0])
+		}
+		p, dp = p[n*Lanes:], dp[n*Lanes:]
+	}
+}
+
+func expSum(x []float32, max float32) float32 {
+	if level == levelGeneric {
+		return expSumGeneric(x, max)
+	}
+	var s float32
+	for len(x) > 0 {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			s += expSumAVX512(&x[0], n, max)
+		} else {
+			s += expSumAVX2(&x[0], n, max)
+		}
+		x = x[n:]
+	}
+	return s
+}
