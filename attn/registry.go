@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"attnbench/internal/options"
 )
 
 type entry struct {
-	build func(options string) (Mechanism, error)
-	spell func(options any) string
+	build func(text string) (Mechanism, error)
+	spell func(o any) string
 	help  func() []Option
 }
 
@@ -22,13 +24,13 @@ func Register[O any](name string, defaults O, build func(O) (Mechanism, error)) 
 	if _, dup := registry[name]; dup {
 		panic("attn: Register called twice for mechanism " + name)
 	}
-	if err := checkName(name); err != nil {
+	if err := options.CheckName(name); err != nil {
 		panic("attn: " + err.Error())
 	}
 	registry[name] = entry{
 		build: func(text string) (Mechanism, error) {
 			o := defaults // a copy: the defaults stay as registered
-			if err := parseOptions(text, &o); err != nil {
+			if err := options.Parse(text, &o); err != nil {
 				return nil, fmt.Errorf("mechanism %s: %w", name, err)
 			}
 			m, err := build(o)
@@ -37,17 +39,9 @@ func Register[O any](name string, defaults O, build func(O) (Mechanism, error)) 
 			}
 			return m, nil
 		},
-		spell: func(o any) string { return spellOptions(o, defaults) },
-		help:  func() []Option { return describeOptions(defaults) },
+		spell: func(o any) string { return options.Spell(o, defaults) },
+		help:  func() []Option { return options.Describe(defaults) },
 	}
-}
-
-// checkName keeps names usable in spellings, benchmark names and result keys.
-func checkName(s string) error {
-	if s == "" || strings.ContainsAny(s, ":,|=/()\" \t\n") {
-		return fmt.Errorf("name %q: want letters, digits, - _ .", s)
-	}
-	return nil
 }
 
 // Names returns the registered names, sorted.
@@ -71,15 +65,15 @@ func Options(name string) []Option {
 
 // New returns the mechanism that spec spells: a name, or name:option=value,option=value.
 func New(spec string) (Mechanism, error) {
-	name, options, has := strings.Cut(spec, ":")
+	name, opts, has := strings.Cut(spec, ":")
 	e, ok := registry[name]
 	if !ok {
 		return nil, fmt.Errorf("unknown mechanism %q: want one of %s", name, strings.Join(Names(), ", "))
 	}
-	if has && options == "" {
+	if has && opts == "" {
 		return nil, fmt.Errorf("mechanism %s: nothing after the colon: want option=value", name)
 	}
-	return e.build(options)
+	return e.build(opts)
 }
 
 // Spell returns the canonical spelling of a registered mechanism with the options o, an O of its
@@ -126,9 +120,4 @@ func Layers(spec string, n int) ([]Mechanism, error) {
 		}
 	}
 	return ms, nil
-}
-
-// OptionError reports a bad value of an option and what it allows.
-func OptionError(option string, value any, want string) error {
-	return fmt.Errorf("option %s=%v: want %s", option, value, want)
 }

@@ -48,6 +48,9 @@ func (naive) cost(s attn.Shape, p attn.Pass) attn.Cost {
 		c.Shared = scores
 		c.PerWorker = 4 * int64(attn.ScratchFloats(tile.Lanes*s.ValueDim))
 	}
+	if s.Batch == 0 { // no tasks
+		c.PerWorker = 0
+	}
 	return c
 }
 

@@ -62,7 +62,7 @@ type bigBird struct{ mechanism }
 // where there are fewer to draw from, all are taken. Zaheer et al. 2020 (arXiv:2007.14062) §2 and App. D; the
 // causal form is a port whose layout does not depend on the length: the paper has none.
 func (m bigBird) Define(c *attn.Call64) error {
-	define(c, m.size, m.sees)
+	define(c, m.blocks.size, m.sees)
 	return nil
 }
 
@@ -82,22 +82,8 @@ func (o BigBird) sees(h attn.Head64, a, c int) bool {
 
 // draw returns R(a), sorted, for n blocks of keys.
 func (o BigBird) draw(buf *[mostRandom]int, mask attn.Mask, layer, head, a, n int) []int {
-	w := (o.Window - 1) / 2
-	// The candidates are [lo, gap) and [gapEnd, hi).
-	lo, hi := o.Global, n-o.Global
-	if mask == attn.Causal {
-		hi = a - w
-	}
-	gap, gapEnd := max(lo, min(a-w, hi)), min(hi, max(a+w+1, lo))
-	if gapEnd < gap {
-		gapEnd = gap
-	}
-	before := gap - lo
-	m := before + max(hi-gapEnd, 0)
+	lo, before, gapEnd, m := o.candidates(mask, a, n)
 	r := buf[:0]
-	if m <= 0 {
-		return r
-	}
 	var pcg rand.PCG
 	pcg.Seed(o.Seed, mix(mix(uint64(layer))^uint64(head))^uint64(a))
 	for j := max(m-o.Random, 0); j < m; j++ { // Floyd's sample of distinct numbers below m
@@ -115,6 +101,32 @@ func (o BigBird) draw(buf *[mostRandom]int, mask attn.Mask, layer, head, a, n in
 		}
 	}
 	return r
+}
+
+// candidates describes the m blocks that R(a) is drawn from: before of them from lo on, the others
+// from gapEnd on, behind the window.
+func (o BigBird) candidates(mask attn.Mask, a, n int) (lo, before, gapEnd, m int) {
+	w := (o.Window - 1) / 2
+	lo, hi := o.Global, n-o.Global
+	if mask == attn.Causal {
+		hi = a - w
+	}
+	gap := max(lo, min(a-w, hi))
+	gapEnd = max(gap, min(a+w+1, hi))
+	before = gap - lo
+	return lo, before, gapEnd, before + max(hi-gapEnd, 0)
+}
+
+func (o BigBird) count(mask attn.Mask, a, n int) int {
+	w := (o.Window - 1) / 2
+	_, _, _, m := o.candidates(mask, a, n)
+	if mask == attn.Causal {
+		return union(n, [2]int{0, o.Global}, [2]int{a - w, a + 1}) + min(m, o.Random)
+	}
+	if a < o.Global || a >= n-o.Global {
+		return n
+	}
+	return union(n, [2]int{0, o.Global}, [2]int{a - w, a + w + 1}, [2]int{n - o.Global, n}) + min(m, o.Random)
 }
 
 // mix spreads the bits of x (the finaliser of SplitMix64).

@@ -14,6 +14,8 @@ type layout interface {
 	// next returns the first key block at or after c that query block a of the tile's head sees, of n
 	// blocks of keys; n or more when there is none.
 	next(t tile.Tile, a, c, n int) int
+	// count returns how many of the n blocks that is.
+	count(mask attn.Mask, a, n int) int
 }
 
 // blocks is the pattern of a layout with the given number of tokens a block. Under the causal
@@ -74,6 +76,52 @@ func (p blocks) Sees(t tile.Tile, j int) uint32 {
 	return seen
 }
 
+// pairs counts the visible pairs of all heads at full length. Under the causal mask they have equally many.
+func (p blocks) pairs(s attn.Shape) int64 {
+	if s.Mask == attn.Causal {
+		return int64(s.Heads) * p.headPairs(s, 0)
+	}
+	total := int64(0)
+	for h := range s.Heads {
+		total += p.headPairs(s, h)
+	}
+	return total
+}
+
+// headPairs counts the visible pairs of one head, block by block.
+func (p blocks) headPairs(s attn.Shape, head int) int64 {
+	n, b, offset := ceil(s.KeyLen, p.size), p.size, s.KeyLen-s.QueryLen
+	total := int64(0)
+	for from := offset; from < s.KeyLen; {
+		a := floor(from, b)
+		to := min((a+1)*b, s.KeyLen) // the queries at positions from to to-1 lie in block a
+		if s.Mask != attn.Causal {
+			keys := p.layout.count(s.Mask, a, n) * b
+			if n > 0 && p.layout.next(tile.Tile{Mask: s.Mask, Layer: s.Layer, Head: head}, a, n-1, n) == n-1 {
+				keys -= n*b - s.KeyLen // the last block is not full
+			}
+			total += int64(to-from) * int64(keys)
+		} else if a >= 0 { // the own block is always seen, up to the own position
+			before, rows := p.layout.count(s.Mask, a, a+1)-1, to-from
+			total += int64(rows)*int64(before*b+from-a*b) + int64(rows)*int64(rows+1)/2
+		}
+		from = to
+	}
+	return total
+}
+
+// union counts the numbers in any of the ranges [lo, hi), which are sorted by lo, cut to [0, end).
+func union(end int, ranges ...[2]int) int {
+	n, at := 0, 0
+	for _, r := range ranges {
+		lo, hi := max(r[0], at), min(r[1], end)
+		if lo < hi {
+			n, at = n+hi-lo, hi
+		}
+	}
+	return n
+}
+
 // define computes, for each head, softmax attention of query i, at position t = i + Keys - Queries,
 // over the keys j that the mask lets i see and for which sees(h, ⌊t/size⌋, ⌊j/size⌋) holds:
 //
@@ -120,14 +168,15 @@ func axpy(a float64, x, y []float64) {
 // mechanism is softmax attention over a layout.
 type mechanism struct {
 	tile.Softmax
-	info *attn.Info
-	sees func(h attn.Head64, a, b int) bool
-	size int
+	info   *attn.Info
+	blocks blocks
+	sees   func(h attn.Head64, a, b int) bool
 }
 
 // newMechanism completes info and returns the mechanism; sees says for the definition what l says for the kernel.
 func newMechanism(info attn.Info, l layout, size int, sees func(h attn.Head64, a, b int) bool) mechanism {
-	m := mechanism{Softmax: tile.Softmax{Pattern: blocks{l, size}}, info: &info, sees: sees, size: size}
+	b := blocks{l, size}
+	m := mechanism{Softmax: tile.Softmax{Pattern: b}, info: &info, blocks: b, sees: sees}
 	info.Family, info.Masks = "sparse", attn.Causal|attn.Bidirectional
 	info.Approximates, info.Quick, info.Inputs, info.Cost = true, true, attn.QKV(), m.cost
 	return m
@@ -137,7 +186,7 @@ func newMechanism(info attn.Info, l layout, size int, sees func(h attn.Head64, a
 func (m mechanism) Info() attn.Info { return *m.info }
 
 func (m mechanism) cost(s attn.Shape, p attn.Pass) attn.Cost {
-	return m.Softmax.Cost(s, p, tile.Pairs(m.Pattern, s))
+	return m.Softmax.Cost(s, p, m.blocks.pairs(s))
 }
 
 // Forward computes the output.

@@ -49,7 +49,7 @@ type blockSparse struct{ mechanism }
 // The layout is that of the strided pattern of Child et al. 2019 (arXiv:1904.10509) §4.2 in
 // blocks, its columns counted from the front so that a prefix keeps its layout.
 func (m blockSparse) Define(c *attn.Call64) error {
-	define(c, m.size, m.sees)
+	define(c, m.blocks.size, m.sees)
 	return nil
 }
 
@@ -73,4 +73,17 @@ func (o BlockSparse) next(t tile.Tile, a, c, n int) int {
 		return n
 	}
 	return at
+}
+
+func (o BlockSparse) count(mask attn.Mask, a, n int) int {
+	local := [2]int{a - o.Local + 1, a + o.Local}
+	if mask == attn.Causal {
+		local[1] = a + 1
+	}
+	if o.Stride == 0 {
+		return union(n, local)
+	}
+	// Multiples of the stride in all and in the local range.
+	columns := func(lo, hi int) int { return max(0, ceil(hi, o.Stride)-ceil(lo, o.Stride)) }
+	return union(n, local) + columns(0, n) - columns(max(local[0], 0), min(local[1], n))
 }

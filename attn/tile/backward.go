@@ -18,7 +18,7 @@ import (
 // first adds to the gradient, the others to scratch that is added afterwards, in order. The
 // split depends on the shape alone, and so do the bits.
 func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
-	if c.QueryLen == 0 || c.KeyLen == 0 {
+	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return
 	}
 	mark := ws.Mark()

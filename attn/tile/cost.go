@@ -20,7 +20,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	case attn.PassBackward:
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
 		c.Bytes = 4 * (q*(2*dk+2*dv+1) + 2*k*(dk+dv)) // q, dq, o, do and the sums; k, v and their gradients
-		if s.QueryLen > 0 && s.KeyLen > 0 {
+		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
 			extra := s.Batch * s.KVHeads * (backwardParts(s) - 1) * s.KeyLen
 			c.Shared = bytesOf(extra*s.KeyDim) + bytesOf(extra*s.ValueDim)
 			c.PerWorker = 4 * int64(backwardFloats(s, min(backwardTiles, ceil(s.QueryLen, Lanes))))

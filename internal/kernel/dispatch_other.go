@@ -4,8 +4,8 @@ package kernel
 
 // Without assembly every primitive runs its generic loop.
 
-func mulLevel(add bool, scale []float32, m, n, k int, a, b, c Mat) {
-	mulGeneric(add, scale, m, n, k, a, b, c)
+func mulLevel(add bool, scale []float32, m, n, k int, a, b, c *Mat) {
+	mulGeneric(add, scale, m, n, k, *a, *b, *c)
 }
 func (s *Softmax) step(tile []float32)                 { s.stepGeneric(tile) }
 func weights(tile, lse []float32)                      { weightsGeneric(tile, lse) }

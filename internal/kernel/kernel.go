@@ -39,18 +39,13 @@ func (m Mat) From(i, j int) Mat {
 	return Mat{m.Data[off:], m.Row, m.Col}
 }
 
-// span is the number of floats that an [r, c] matrix needs from its first element on.
-func (m Mat) span(r, c int) int {
-	if r == 0 || c == 0 {
-		return 0
-	}
-	return (r-1)*m.Row + (c-1)*m.Col + 1
+// holds tells whether an [r, c] matrix fits its slice.
+func (m *Mat) holds(r, c int) bool {
+	return m.Row >= 0 && m.Col >= 0 && (r == 0 || c == 0 || (r-1)*m.Row+(c-1)*m.Col < len(m.Data))
 }
 
-func (m Mat) check(name string, r, c int) {
-	if m.Row < 0 || m.Col < 0 || m.span(r, c) > len(m.Data) {
-		panic("kernel: matrix " + name + " is too small for its shape")
-	}
+func tooSmall(name string) {
+	panic("kernel: matrix " + name + " is too small for its shape")
 }
 
 // Mul computes C = A·B for A [m, k], B [k, n] and C [m, n]. The columns of B and C must be
@@ -60,27 +55,31 @@ func (m Mat) check(name string, r, c int) {
 //
 // Every element is summed in the order of p by fused multiply-add (levels with vectors) or
 // multiply and add (generic).
-func Mul(m, n, k int, a, b, c Mat) { mul(false, nil, m, n, k, a, b, c) }
+func Mul(m, n, k int, a, b, c Mat) { mul(false, nil, m, n, k, &a, &b, &c) }
 
 // MulAdd computes C += A·B, as Mul.
-func MulAdd(m, n, k int, a, b, c Mat) { mul(true, nil, m, n, k, a, b, c) }
+func MulAdd(m, n, k int, a, b, c Mat) { mul(true, nil, m, n, k, &a, &b, &c) }
 
 // MulScale computes C = C·diag(scale) + A·B with one factor a column: the online softmax's
 // rescaled accumulation. scale has at least n elements.
-func MulScale(scale []float32, m, n, k int, a, b, c Mat) { mul(true, scale, m, n, k, a, b, c) }
+func MulScale(scale []float32, m, n, k int, a, b, c Mat) {
+	mul(true, scale[:max(n, 0)], m, n, k, &a, &b, &c)
+}
 
-func mul(add bool, scale []float32, m, n, k int, a, b, c Mat) {
-	if m <= 0 || n <= 0 {
+func mul(add bool, scale []float32, m, n, k int, a, b, c *Mat) {
+	switch {
+	case m <= 0 || n <= 0:
 		return
-	}
-	if b.Col != 1 || c.Col != 1 {
+	case b.Col != 1 || c.Col != 1:
 		panic("kernel: Mul wants contiguous columns of B and C")
-	}
-	a.check("A", m, k)
-	b.check("B", k, n)
-	c.check("C", m, n)
-	if scale != nil {
-		scale = scale[:n]
+	case k < 0:
+		panic("kernel: negative k")
+	case !a.holds(m, k):
+		tooSmall("A")
+	case !b.holds(k, n):
+		tooSmall("B")
+	case !c.holds(m, n):
+		tooSmall("C")
 	}
 	if counting.Load() {
 		flops.Add(2 * int64(m) * int64(n) * int64(k))

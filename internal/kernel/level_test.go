@@ -107,3 +107,11 @@ func near(a, b float32, tol float64) bool {
 	}
 	return math.Abs(float64(a)-float64(b)) <= tol*(1+math.Abs(float64(b)))
 }
+
+// span is the number of floats that an [r, c] matrix needs from its first element on.
+func (m Mat) span(r, c int) int {
+	if r == 0 || c == 0 {
+		return 0
+	}
+	return (r-1)*m.Row + (c-1)*m.Col + 1
+}

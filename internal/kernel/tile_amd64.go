@@ -2,8 +2,6 @@
 
 package kernel
 
-import "unsafe"
-
 // A tile is the argument of the generated tile products: `tiles` row tiles, one under the other,
 // times `panels` column panels. Strides are in bytes. Its fields are read by their order
 // (gen/mul.go, tileFields), and all of them are one word.
@@ -41,51 +39,7 @@ const (
 // on a core with 70 GFLOP/s.
 const maxWork = 2 << 20
 
-// off returns the address n floats after p.
-func off(p *float32, n int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
-}
-
-// run multiplies m rows. A short last tile would leave the multipliers waiting for its few
-// accumulators, so it shares the rows of the tile before it: 6+2 becomes 4+4.
-//
-// t is passed by value: what is stored through a pointer counts as escaped, and with it the
-// slices of the caller.
-func run(t tile, m, height, width, kind int) {
-	whole, rest := m/height, m%height
-	if rest > 0 && rest < 4 && whole > 0 {
-		whole--
-		rest += height
-	}
-	most := max(1, maxWork/(height*width*max(1, t.k)*t.panels))
-	i := 0
-	for whole > 0 {
-		n := min(whole, most)
-		runTiles(t, i, height, n, kind)
-		i += n * height
-		whole -= n
-	}
-	if rest > height {
-		runTiles(t, i, (rest+1)/2, 1, kind)
-		i += (rest + 1) / 2
-		rest /= 2
-	}
-	if rest > 0 {
-		runTiles(t, i, rest, 1, kind)
-	}
-}
-
-// runTiles runs tiles of r rows from row i on.
-func runTiles(t tile, i, r, tiles, kind int) {
-	t.a, t.c = off(t.a, i*t.arow/4), off(t.c, i*t.crow/4)
-	t.tiles = tiles
-	p := (*uint64)(unsafe.Pointer(&t))
-	if level == levelAVX512 {
-		tileAVX512(p, 3*r+kind)
-	} else {
-		tileAVX2(p, 3*r+kind)
-	}
-}
+// The tables below call the tile of which/3 rows and kind which%3.
 
 func tileAVX2(t *uint64, which int) {
 	switch which {

@@ -13,7 +13,9 @@ func Dots(out []float32, x []float32, m Mat, rows int) {
 		return
 	}
 	rowMajor(m)
-	m.check("M", rows, len(x))
+	if !m.holds(rows, len(x)) {
+		tooSmall("M")
+	}
 	if counting.Load() {
 		flops.Add(2 * int64(rows) * int64(len(x)))
 	}
@@ -31,7 +33,9 @@ func Combine(acc []float32, w []float32, m Mat) {
 		return
 	}
 	rowMajor(m)
-	m.check("M", len(w), len(acc))
+	if !m.holds(len(w), len(acc)) {
+		tooSmall("M")
+	}
 	if counting.Load() {
 		flops.Add(2 * int64(len(w)) * int64(len(acc)))
 	}
@@ -46,7 +50,9 @@ func Update(s Mat, decay, k, v []float32) {
 		return
 	}
 	rowMajor(s)
-	s.check("S", len(k), len(v))
+	if !s.holds(len(k), len(v)) {
+		tooSmall("S")
+	}
 	if decay != nil {
 		decay = decay[:len(k)]
 	}
@@ -60,7 +66,9 @@ func Update(s Mat, decay, k, v []float32) {
 // scale·src[r][c]. Lanes from rows on are set to 0. rows is at most Lanes.
 func Pack(dst []float32, src Mat, rows, cols int, scale float32) {
 	rowMajor(src)
-	src.check("src", rows, cols)
+	if !src.holds(rows, cols) {
+		tooSmall("src")
+	}
 	atMostLanes(rows)
 	pack(dst[:cols*Lanes], src, rows, cols, scale)
 }
@@ -69,7 +77,9 @@ func Pack(dst []float32, src Mat, rows, cols int, scale float32) {
 // scale means 1. Where scale is 0 the result is 0 whatever src holds.
 func Unpack(dst Mat, src []float32, rows, cols int, scale []float32) {
 	rowMajor(dst)
-	dst.check("dst", rows, cols)
+	if !dst.holds(rows, cols) {
+		tooSmall("dst")
+	}
 	atMostLanes(rows)
 	if rows > 0 && cols > 0 {
 		unpack(dst, src[:cols*Lanes], rows, cols, scale)
@@ -79,7 +89,9 @@ func Unpack(dst Mat, src []float32, rows, cols int, scale []float32) {
 // UnpackAdd is Unpack with dst[r][c] += in place of =.
 func UnpackAdd(dst Mat, src []float32, rows, cols int, scale []float32) {
 	rowMajor(dst)
-	dst.check("dst", rows, cols)
+	if !dst.holds(rows, cols) {
+		tooSmall("dst")
+	}
 	atMostLanes(rows)
 	if rows > 0 && cols > 0 {
 		unpackAdd(dst, src[:cols*Lanes], rows, cols, scale)

@@ -1,0 +1,108 @@
+package autograd
+
+import (
+	"math"
+
+	"attnbench/internal/kernel"
+)
+
+// Activation names an elementwise function.
+type Activation uint8
+
+// Activations.
+const (
+	Identity Activation = iota
+	SiLU                // x·σ(x)
+	GELU                // x·½(1+tanh(√(2/π)(x+0.044715x³))), the tanh form (Hendrycks & Gimpel 2016, arXiv:1606.08415)
+	ReLU
+	Sigmoid
+	Tanh
+	LogSigmoid // log σ(x)
+	Softplus   // log(1+e^x)
+	Exp
+	Log
+)
+
+// apply computes dst = act(x); the two may be the same slice.
+func apply(act Activation, dst, x []float32) {
+	switch act {
+	case Identity:
+		copy(dst, x)
+	case SiLU:
+		kernel.SiLU(dst, x)
+	case GELU:
+		kernel.GELU(dst, x)
+	case ReLU:
+		for i, v := range x {
+			if v < 0 { // NaN stays
+				v = 0
+			}
+			dst[i] = v
+		}
+	case Sigmoid:
+		kernel.Sigmoid(dst, x)
+	case Tanh:
+		for i, v := range x {
+			dst[i] = float32(math.Tanh(float64(v)))
+		}
+	case LogSigmoid:
+		for i, v := range x {
+			dst[i] = -softplus(-v)
+		}
+	case Softplus:
+		for i, v := range x {
+			dst[i] = softplus(v)
+		}
+	case Exp:
+		copy(dst, x)
+		kernel.Exp(dst)
+	case Log:
+		for i, v := range x {
+			dst[i] = float32(math.Log(float64(v)))
+		}
+	}
+}
+
+// slope computes g *= act'(x), where y = act(x).
+func slope(act Activation, g, x, y []float32) {
+	switch act {
+	case SiLU:
+		kernel.SiLUGrad(g, x, g)
+	case GELU:
+		kernel.GELUGrad(g, x, g)
+	case ReLU:
+		for i, v := range x {
+			if v <= 0 {
+				g[i] = 0
+			}
+		}
+	case Sigmoid:
+		for i, p := range y {
+			g[i] *= p * (1 - p)
+		}
+	case Tanh:
+		for i, p := range y {
+			g[i] *= 1 - p*p
+		}
+	case LogSigmoid:
+		for i, v := range x {
+			g[i] *= float32(1 / (1 + math.Exp(float64(v))))
+		}
+	case Softplus:
+		for i, v := range x {
+			g[i] *= float32(1 / (1 + math.Exp(-float64(v))))
+		}
+	case Exp:
+		kernel.Times(g, y)
+	case Log:
+		for i, v := range x {
+			g[i] /= v
+		}
+	}
+}
+
+// softplus returns log(1+e^x) without overflow.
+func softplus(x float32) float32 {
+	v := float64(x)
+	return float32(max(v, 0) + math.Log1p(math.Exp(-math.Abs(v))))
+}

@@ -1,0 +1,256 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"attnbench/harness"
+	"attnbench/results"
+	"attnbench/task"
+	"attnbench/train"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+func newTrainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "train [MECH…]",
+		Short: "Train models that differ in the mechanism alone, and score them on a task",
+		Long: `Train one model for each mechanism and seed, by the task's recipe, and score it on the task's test set. The
+recipe is the same for all: a row differs from the next in the mechanism alone. Flags change it for all alike; its
+hash stands with each result.
+
+On text the score is bits per byte, also by position and for bytes that repeat an earlier pair of the context
+(recall), beside n-gram baselines fitted on the training part; on recall tasks it is accuracy.
+
+Tasks: ` + strings.Join(task.Names(), ", ") + `. A task with options is spelled name:option=value,option=value.
+A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
+		Example: `  attnbench train full --steps 300
+  attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
+  attnbench train --mech full,sliding:window=8 --task mqar --seed 1
+  attnbench train 'linear|full'`,
+	}
+	format := addFormat(cmd)
+	var mechs specsFlag
+	var spec, out string
+	var seed uint64
+	var count int
+	var r harness.Recipe
+	f := cmd.Flags()
+	f.Var(&mechs, "mech", "mechanisms or layer patterns, between commas")
+	f.StringVar(&spec, "task", "opticks", "task, with options")
+	f.Uint64Var(&seed, "seed", 1, "seed of the first model and its data; each further one has the next")
+	f.IntVar(&count, "count", 1, "models of each mechanism")
+	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
+	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
+	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
+	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
+	f.IntVar(&r.Train.Warmup, "warmup", 0, "steps of linear warm-up")
+	f.IntVar(&r.Model.Dim, "dim", 0, "width of the model")
+	f.IntVar(&r.Model.Layers, "layers", 0, "layers of the model")
+	f.IntVar(&r.Model.Heads, "heads", 0, "heads of a layer")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, a := range args {
+			if err := mechs.Set(a); err != nil {
+				return usage(cmd, err)
+			}
+		}
+		if len(mechs) == 0 {
+			return usage(cmd, errors.New("no mechanism: want one at least (attnbench list shows them)"))
+		}
+		if count < 1 {
+			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
+		}
+		if _, err := task.New(spec); err != nil {
+			return err
+		}
+		recipe, err := harness.RecipeFor(spec)
+		if err != nil {
+			return err
+		}
+		change(&recipe, r, cmd.Flags().Changed)
+		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out}
+		return t.run(format.Format)
+	}
+	return cmd
+}
+
+// change takes over into the recipe what the flags set.
+func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool) {
+	if set("steps") {
+		// As large a part of the run as before, unless it is set too.
+		to.Train.Warmup = to.Train.Warmup * from.Train.Steps / max(1, to.Train.Steps)
+		to.Train.Steps = from.Train.Steps
+	}
+	if set("lr") {
+		to.Train.FinalRate *= from.Train.Rate / to.Train.Rate
+		to.Train.Rate = from.Train.Rate
+	}
+	for _, n := range []struct {
+		flag     string
+		to, from *int
+	}{
+		{"batch", &to.Train.Batch, &from.Train.Batch}, {"warmup", &to.Train.Warmup, &from.Train.Warmup},
+		{"dim", &to.Model.Dim, &from.Model.Dim}, {"layers", &to.Model.Layers, &from.Model.Layers}, {"heads", &to.Model.Heads, &from.Model.Heads},
+	} {
+		if set(n.flag) {
+			*n.to = *n.from
+		}
+	}
+}
+
+// training is what one train command does.
+type training struct {
+	cmd    *cobra.Command
+	recipe harness.Recipe
+	mechs  []string
+	seed   uint64
+	count  int
+	out    string
+}
+
+func (t *training) run(f results.Format) error {
+	jobs, err := t.jobs()
+	if err != nil {
+		return err
+	}
+	set := new(results.Set)
+	if t.out != "" {
+		if err := sweep(t.cmd, jobs, t.out); err != nil {
+			return err
+		}
+		if set, err = results.ReadFiles(t.out); err != nil {
+			return err
+		}
+		set.Keep(func(key string) bool {
+			for _, j := range jobs {
+				if j.Key == key {
+					return true
+				}
+			}
+			return false
+		})
+	} else {
+		var m harness.Memory
+		o, err := harness.Sweep(t.cmd.Context(), jobs, &m, nil)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return errors.New("stopped: nothing was kept, without --out")
+		case err != nil:
+			return err
+		case len(o.Failed) > 0:
+			return o.Failed[0].Err
+		}
+		if err := set.Add(m.Records...); err != nil {
+			return err
+		}
+	}
+	tables, warnings, err := set.Tables(results.Query{})
+	if err != nil {
+		return err
+	}
+	warn(t.cmd, warnings...)
+	for _, table := range tables {
+		if err := t.beside(table); err != nil {
+			return err
+		}
+	}
+	return results.WriteTables(t.cmd.OutOrStdout(), f, tables)
+}
+
+// jobs lists the models to train, the first seed of all before the second of any.
+func (t *training) jobs() ([]harness.Job, error) {
+	var jobs []harness.Job
+	for i := range t.count {
+		for _, mech := range t.mechs {
+			seed := t.seed + uint64(i)
+			list, skipped, err := harness.FitJobs(t.recipe, []string{mech}, 1, seed)
+			if err != nil {
+				return nil, err
+			}
+			if len(skipped) > 0 && i == 0 {
+				warn(t.cmd, skipped[0].Err)
+			}
+			for _, j := range list {
+				j.Run = func(ctx context.Context) (results.Record, error) {
+					show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, seed %d", mech, seed))
+					defer done()
+					rec, _, err := harness.Fit(ctx, t.recipe, mech, seed, show)
+					return rec, err
+				}
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, errors.New("no mechanism can be trained: want one with a backward pass")
+	}
+	return jobs, nil
+}
+
+// beside adds columns of what a model without knowledge gets, and of the task's baselines.
+func (t *training) beside(table *results.Table) error {
+	tk, err := task.New(t.recipe.Task)
+	if err != nil {
+		return err
+	}
+	info := tk.Info()
+	list, err := task.Baselines(tk)
+	if err != nil {
+		return err
+	}
+	addBaselines(table, &info, list)
+	return nil
+}
+
+// addBaselines adds to a task's table a column of chance and one of each baseline.
+func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
+	chance := task.Baseline{Name: "chance"}
+	for _, m := range info.Metrics {
+		chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
+	}
+	for _, b := range append([]task.Baseline{chance}, list...) {
+		values := map[string]float64{}
+		for _, v := range b.Values {
+			values[v.Unit] = v.Value
+		}
+		// Not as parts of the name: of order-2 at its end, the 2 would be read as GOMAXPROCS.
+		config := []results.Config{{Key: "mech", Value: b.Name}, {Key: "task", Value: info.Name}}
+		table.AddColumn(b.Name, harness.Accuracy.String(), config, values)
+	}
+}
+
+// steps returns what shows the progress of one training on w: a bar on a terminal, elsewhere ten lines.
+func steps(w io.Writer, name string) (show func(train.Progress), done func()) {
+	text := func(p train.Progress) string {
+		left := time.Duration(p.Seconds / float64(p.Step) * float64(p.Steps-p.Step) * float64(time.Second))
+		return fmt.Sprintf("%s: loss %.4f nats (%v left)", name, p.Loss, left.Round(time.Second))
+	}
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(p train.Progress) {
+			if p.Step == p.Steps || p.Step*10/p.Steps != (p.Step-1)*10/p.Steps {
+				fmt.Fprintf(w, "step %d/%d %s\n", p.Step, p.Steps, text(p))
+			}
+		}, func() {}
+	}
+	var bar *progressbar.ProgressBar
+	return func(p train.Progress) {
+			if bar == nil {
+				bar = progressbar.NewOptions(p.Steps, progressbar.OptionSetWriter(w), progressbar.OptionSetPredictTime(false),
+					progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+			}
+			bar.Describe(text(p))
+			bar.Set(p.Step)
+		}, func() {
+			if bar != nil {
+				bar.Clear()
+			}
+		}
+}

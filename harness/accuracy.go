@@ -1,0 +1,194 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"attnbench/attn"
+	"attnbench/autograd"
+	"attnbench/model"
+	"attnbench/results"
+	"attnbench/task"
+	"attnbench/train"
+)
+
+// A run is one model to be trained by a recipe with one mechanism.
+type run struct {
+	recipe   Recipe
+	mech     string // canonical spelling, or layer pattern
+	seed     uint64
+	task     task.Task
+	hash     string
+	revision string
+}
+
+func newRun(r Recipe, mech string, seed uint64) (*run, error) {
+	parts, err := attn.Pattern(mech)
+	if err != nil {
+		return nil, err
+	}
+	x := &run{recipe: r, mech: strings.Join(parts, "|"), seed: seed}
+	var revisions []string
+	for _, p := range parts {
+		m, err := attn.New(p)
+		if err != nil {
+			return nil, err
+		}
+		info := m.Info()
+		if _, ok := m.(attn.Differentiable); !ok || info.Inference {
+			return nil, unsupported("%s: it cannot be trained: want a mechanism with a backward pass", p)
+		}
+		if info.Masks&attn.Causal == 0 {
+			return nil, unsupported("%s: mask is %v: want %v", p, attn.Causal, info.Masks)
+		}
+		revisions = append(revisions, fmt.Sprint(info.Revision))
+	}
+	x.revision = strings.Join(revisions, "|")
+	if x.task, err = task.New(r.Task); err != nil {
+		return nil, err
+	}
+	if x.hash, err = r.Hash(); err != nil {
+		return nil, err
+	}
+	knowMetrics(x.task.Info())
+	return x, nil
+}
+
+// knowMetrics makes a task's metrics known as units of results.
+func knowMetrics(info task.Info) {
+	for _, m := range info.Metrics {
+		if _, known := results.LookupUnit(m.Unit); known {
+			continue
+		}
+		better := -1
+		if m.Better == "higher" {
+			better = +1
+		}
+		results.RegisterUnit(results.Unit{Name: m.Unit, Better: better, Plain: true, Text: m.Help})
+	}
+}
+
+// parts are the parts of the run's name after Accuracy.
+func (x *run) parts() []string {
+	m, s := x.recipe.Model, x.recipe.Train
+	return []string{
+		"task=" + x.task.Info().Name,
+		"mech=" + x.mech,
+		fmt.Sprint("dim=", m.Dim),
+		fmt.Sprint("layers=", m.Layers),
+		fmt.Sprint("steps=", s.Steps),
+	}
+}
+
+func (x *run) name() string { return Accuracy.String() + "/" + strings.Join(x.parts(), "/") }
+
+// config are the lines that belong to the run's key.
+func (x *run) config() []results.Config {
+	return []results.Config{
+		{Key: "revision", Value: x.revision},
+		{Key: "recipe", Value: x.hash},
+		{Key: "data", Value: x.task.Info().Data},
+		{Key: "seed", Value: fmt.Sprint(x.seed)},
+	}
+}
+
+// watched is a model that keeps the tape of its training steps, which knows their memory.
+type watched struct {
+	*model.LM
+	tape *autograd.Tape
+}
+
+func (w *watched) Loss(t *autograd.Tape, tokens, labels []int32, rows, length int) (autograd.Var, error) {
+	w.tape = t
+	w.Step++
+	return w.LM.Loss(t, tokens, labels, rows, length)
+}
+
+// fit trains the model and scores it. A run that diverges has no figures: that is its error.
+func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results.Value, train.Result, error) {
+	info := x.task.Info()
+	c := x.recipe.Model
+	c.Vocab, c.MaxLen, c.Attention, c.Seed = info.Vocab, info.Length, x.mech, x.seed
+	m, err := model.New(c)
+	if err != nil {
+		return nil, train.Result{}, err
+	}
+	ws := attn.NewWorkspace()
+	w := &watched{LM: m}
+	r, err := train.Run(ctx, train.Config{
+		Settings: x.recipe.Train, Model: w, Task: x.task, Seed: x.seed,
+		Recipe: x.hash, Variant: x.mech, Workspace: ws, Progress: progress,
+	})
+	if err != nil {
+		return nil, r, err
+	}
+	if r.Diverged {
+		return nil, r, fmt.Errorf("the training diverged: %s", r.Reason)
+	}
+	var list []results.Value
+	for _, v := range r.Metrics {
+		list = append(list, results.Value{Value: v.Value, Unit: v.Unit})
+	}
+	params := 0
+	for _, p := range m.Params() {
+		params += len(p.Data)
+	}
+	return append(list,
+		results.Value{Value: float64(params), Unit: "params"},
+		results.Value{Value: float64(r.Steps), Unit: "steps"},
+		results.Value{Value: r.Seconds / float64(max(1, r.Steps)), Unit: "sec/step"},
+		results.Value{Value: float64(ws.Peak() + w.tape.Peak()), Unit: "step-B"},
+	), r, nil
+}
+
+// Fit trains one model by the recipe, with the mechanism or layer pattern, and scores it on the task's
+// test set. progress, unless nil, is called after every step.
+func Fit(ctx context.Context, r Recipe, mech string, seed uint64, progress func(train.Progress)) (results.Record, train.Result, error) {
+	x, err := newRun(r, mech, seed)
+	if err != nil {
+		return results.Record{}, train.Result{}, err
+	}
+	values, res, err := x.fit(ctx, progress)
+	if err != nil {
+		return results.Record{}, res, fmt.Errorf("%s: %w", x.name(), err)
+	}
+	values = append(values, results.Value{Value: res.Seconds, Unit: "sec/op"})
+	return results.Record{Name: x.name(), Iters: 1, Config: append(Config(), x.config()...), Values: values}, res, nil
+}
+
+// FitJobs returns the cells of training each mechanism by the recipe, samples of each, the first of all
+// before the second of any. Mechanisms that cannot be trained are left out and listed.
+func FitJobs(r Recipe, mechs []string, samples int, seed uint64) (jobs []Job, skipped []Failure, err error) {
+	for i := range samples {
+		for _, mech := range mechs {
+			x, err := newRun(r, mech, seed+uint64(i))
+			var none *Unsupported
+			if errors.As(err, &none) {
+				if i == 0 {
+					skipped = append(skipped, Failure{mech, err})
+				}
+				continue
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			c := r.Model
+			info := x.task.Info()
+			c.Vocab, c.MaxLen, c.Attention = info.Vocab, info.Length, x.mech
+			work := 1.0
+			if m, err := model.New(c); err == nil {
+				work = 3 * float64(m.FLOPs(info.Length)) * float64(r.Train.Batch*r.Train.Steps) / 2e10
+			}
+			jobs = append(jobs, Job{
+				Key: results.Key(x.name(), append(Config(), x.config()...)...), Name: x.name(), Work: work,
+				Run: func(ctx context.Context) (results.Record, error) {
+					rec, _, err := Fit(ctx, r, x.mech, x.seed, nil)
+					return rec, err
+				},
+			})
+		}
+	}
+	return jobs, skipped, nil
+}

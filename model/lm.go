@@ -1,0 +1,371 @@
+// Package model holds the models that attention mechanisms are compared in. A model sees a mechanism only through the
+// registry's spelling of it.
+package model
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"attnbench/attn"
+	"attnbench/autograd"
+	"attnbench/nn"
+)
+
+// Config describes a decoder language model.
+type Config struct {
+	Vocab     int    // tokens are 0 to Vocab-1
+	Dim       int    // width of the residual stream
+	Layers    int    // attention, and MLP unless MLP is none
+	Heads     int    // query heads
+	KVHeads   int    // key/value heads, a divisor of Heads; 0 means Heads
+	KeyDim    int    // width of a query and key head; 0 means Dim/Heads
+	ValueDim  int    // width of a value head; 0 means Dim/Heads
+	MLP       string // gelu, swiglu or none
+	MLPWidth  int    // inner width; 0 means none
+	Attention string // registry spelling, or a layer pattern a|b
+	Positions string // none, rope or learned
+	ShortConv int    // width of a short convolution on q, k and v in every layer that declares none; 0 for none
+	Tied      bool   // the output projection is the embedding
+	MaxLen    int    // longest sequence, a bound only under learned positions
+	Seed      uint64 // of the initialisation
+}
+
+func (c *Config) fill() error {
+	for _, d := range []struct {
+		name     string
+		got, min int
+	}{
+		{"vocab", c.Vocab, 1}, {"dim", c.Dim, 1}, {"layers", c.Layers, 1}, {"heads", c.Heads, 1}, {"kv heads", c.KVHeads, 0}, {"key dim", c.KeyDim, 0},
+		{"value dim", c.ValueDim, 0}, {"mlp width", c.MLPWidth, 0}, {"short convolution", c.ShortConv, 0}, {"max length", c.MaxLen, 1},
+	} {
+		if d.got < d.min {
+			return fmt.Errorf("%s is %d: want at least %d", d.name, d.got, d.min)
+		}
+	}
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	if c.Heads%c.KVHeads != 0 {
+		return fmt.Errorf("%d heads over %d kv heads: want a multiple", c.Heads, c.KVHeads)
+	}
+	if (c.KeyDim == 0 || c.ValueDim == 0) && c.Dim%c.Heads != 0 {
+		return fmt.Errorf("dim %d over %d heads: want a multiple, or key dim and value dim", c.Dim, c.Heads)
+	}
+	if c.KeyDim == 0 {
+		c.KeyDim = c.Dim / c.Heads
+	}
+	if c.ValueDim == 0 {
+		c.ValueDim = c.Dim / c.Heads
+	}
+	if c.Positions == "" {
+		c.Positions = "none"
+	}
+	if !slices.Contains([]string{"none", "rope", "learned"}, c.Positions) {
+		return fmt.Errorf("positions %q: want none, rope or learned", c.Positions)
+	}
+	if c.MLP == "" || c.MLPWidth == 0 {
+		c.MLP, c.MLPWidth = "none", 0
+	}
+	if !slices.Contains([]string{"none", "gelu", "swiglu"}, c.MLP) {
+		return fmt.Errorf("mlp %q: want gelu, swiglu or none", c.MLP)
+	}
+	return nil
+}
+
+// LM is a decoder language model: pre-norm layers of attention and MLP over an embedding (Radford et al. 2019, with RMSNorm).
+// It serves one goroutine.
+type LM struct {
+	Config Config // filled in
+	Step   uint64 // the training step, which the training loop sets: it seeds what is random within one
+
+	params    []*autograd.Param
+	embedding nn.Embedding
+	positions *nn.Embedding
+	layers    []layer
+	norm      nn.Norm
+	head      nn.Linear // unless tied
+	pass      nn.Pass
+	segments  []attn.Segment // of the last Extend
+}
+
+type layer struct {
+	attnNorm, mlpNorm nn.Norm
+	attention         *nn.Attention
+	mlp               *nn.MLP // nil for none
+}
+
+// New builds the model that c describes. Weights start from a normal distribution of nn.Std of their width, those of projections onto the residual stream
+// divided by √(2·layers), learned positions by 4.
+func New(c Config) (*LM, error) {
+	m, err := build(c)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	return m, nil
+}
+
+func build(c Config) (*LM, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	mechs, err := attn.Layers(c.Attention, c.Layers)
+	if err != nil {
+		return nil, err
+	}
+	m := &LM{Config: c}
+	b := &nn.Builder{Seed: c.Seed}
+	outScale := 1 / math.Sqrt(2*float64(c.Layers))
+	m.embedding = nn.NewEmbedding(b, "embedding", c.Vocab, c.Dim, 1)
+	var rotary *nn.Rotary
+	switch c.Positions {
+	case "rope":
+		rotary = nn.NewRotary(attn.Rope{})
+	case "learned":
+		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim, 0.25) // below the tokens, as in GPT-2
+		m.positions = &e
+	}
+	for i, mech := range mechs {
+		name := fmt.Sprintf("layers.%d", i)
+		l := layer{attnNorm: nn.NewRMSNorm(b, name+".norm1", c.Dim)}
+		l.attention, err = nn.NewAttention(b, name+".attention", mech, nn.AttentionConfig{
+			Dim: c.Dim, Rotary: rotary, Conv: c.ShortConv, OutScale: outScale,
+			Shape: attn.Shape{
+				Heads: c.Heads, KVHeads: c.KVHeads, KeyDim: c.KeyDim, ValueDim: c.ValueDim,
+				Mask: attn.Causal, Layer: i, Layers: c.Layers, MaxLen: c.MaxLen,
+			},
+		})
+		if err == nil && i > 0 {
+			err = l.attention.CheckFirst(m.layers[0].attention)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", i, err)
+		}
+		if c.MLP != "none" {
+			l.mlpNorm = nn.NewRMSNorm(b, name+".norm2", c.Dim)
+			mlp := nn.MLP{}
+			if c.MLP == "gelu" {
+				mlp = nn.NewGELU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
+			} else {
+				mlp = nn.NewSwiGLU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
+			}
+			l.mlp = &mlp
+		}
+		m.layers = append(m.layers, l)
+	}
+	m.norm = nn.NewRMSNorm(b, "norm", c.Dim)
+	if !c.Tied {
+		m.head = nn.NewLinear(b, "head", c.Dim, c.Vocab, false, 1)
+	}
+	m.params = b.Params
+	return m, nil
+}
+
+// Params returns the learned tensors, in a fixed order; a tied one appears once.
+func (m *LM) Params() []*autograd.Param { return m.params }
+
+// Buffers returns the mechanisms' tensors that no gradient reaches; checkpoints hold them.
+func (m *LM) Buffers() []nn.Buffer {
+	var all []nn.Buffer
+	for _, l := range m.layers {
+		all = append(all, l.attention.Buffers...)
+	}
+	return all
+}
+
+// Update lets the mechanisms change their buffers, once an optimiser step, after Backward and before the tape's Reset.
+func (m *LM) Update(ws *attn.Workspace) error {
+	for _, l := range m.layers {
+		if err := l.attention.Update(ws); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTokens compares a batch with the model.
+func (m *LM) checkTokens(tokens []int32, rows, length int) error {
+	if rows < 0 || length < 0 || len(tokens) != rows*length {
+		return fmt.Errorf("model: %d tokens: want %d rows of %d", len(tokens), rows, length)
+	}
+	for i, x := range tokens {
+		if x < 0 || int(x) >= m.Config.Vocab {
+			return fmt.Errorf("model: token %d is %d: want 0 to %d", i, x, m.Config.Vocab-1)
+		}
+	}
+	return nil
+}
+
+// Hidden returns the normalised output of the last layer, [rows·length, dim], for tokens [rows, length]. segments cut rows of packed or
+// padded text; nil means one sequence a row. tokens must not change until the tape's Reset.
+func (m *LM) Hidden(t *autograd.Tape, tokens []int32, rows, length int, segments []attn.Segment) (autograd.Var, error) {
+	if err := m.checkTokens(tokens, rows, length); err != nil {
+		return autograd.None, err
+	}
+	return m.hidden(t, tokens, nn.Layout{Batch: rows, QueryLen: length, KeyLen: length, Segments: segments}, nil)
+}
+
+// hidden walks the layers; with a state it extends it.
+func (m *LM) hidden(t *autograd.Tape, tokens []int32, l nn.Layout, s *State) (autograd.Var, error) {
+	p := &m.pass
+	p.Tape, p.Train, p.Seed, p.Aux = t, !t.NoGrad, m.Step<<16, autograd.None
+	if p.Train {
+		p.Aux = t.Zeros(1, 1)
+	}
+	p.Begin(l)
+	x := m.embedding.Forward(t, tokens)
+	if m.positions != nil {
+		for _, pos := range p.Positions() {
+			if int(pos) >= m.Config.MaxLen {
+				return autograd.None, fmt.Errorf("model: position %d under learned positions: want less than max length %d", pos, m.Config.MaxLen)
+			}
+		}
+		x = t.Add(x, m.positions.Forward(t, p.Positions()))
+	}
+	for i := range m.layers {
+		l := &m.layers[i]
+		mark := t.Mark()
+		y, err := m.layer(l, p, x, s, i)
+		if err != nil {
+			return autograd.None, err
+		}
+		if i == 0 && m.usesFirst() {
+			x = y // its inputs are wanted later
+			continue
+		}
+		x = t.Release(mark, x, y)
+	}
+	return m.norm.Forward(t, x), nil
+}
+
+func (m *LM) layer(l *layer, p *nn.Pass, x autograd.Var, s *State, i int) (autograd.Var, error) {
+	t := p.Tape
+	h := l.attnNorm.Forward(t, x)
+	var err error
+	if s != nil {
+		x, err = l.attention.Extend(p, s.layers[i], h, x)
+	} else {
+		x, err = l.attention.Forward(p, h, autograd.None, x)
+	}
+	if err != nil || l.mlp == nil {
+		return x, err
+	}
+	return l.mlp.Forward(t, l.mlpNorm.Forward(t, x), x), nil
+}
+
+func (m *LM) usesFirst() bool {
+	return slices.ContainsFunc(m.layers, func(l layer) bool { return l.attention.UsesFirst() })
+}
+
+// logits projects hidden rows onto the vocabulary.
+func (m *LM) logits(t *autograd.Tape, h autograd.Var) autograd.Var {
+	if m.Config.Tied {
+		return t.MatMulT(h, t.Param(m.embedding.Table))
+	}
+	return m.head.Forward(t, h, autograd.None, autograd.Identity)
+}
+
+// Loss returns the mean cross-entropy in nats over the labelled positions of tokens [rows, length], plus the mechanisms' auxiliary
+// losses. labels has one label a token, -1 for none; logits are computed only at labelled positions. Neither slice may
+// change until the tape's Reset.
+func (m *LM) Loss(t *autograd.Tape, tokens, labels []int32, rows, length int) (autograd.Var, error) {
+	return m.LossSmoothed(t, tokens, labels, rows, length, nil, 0)
+}
+
+// LossSmoothed is Loss of packed or padded rows, with label smoothing.
+func (m *LM) LossSmoothed(t *autograd.Tape, tokens, labels []int32, rows, length int, segments []attn.Segment, smoothing float32) (autograd.Var, error) {
+	h, targets, err := m.labelled(t, tokens, labels, rows, length, segments)
+	if err != nil {
+		return autograd.None, err
+	}
+	loss := t.CrossEntropy(m.logits(t, h), targets, smoothing)
+	if m.pass.Aux != autograd.None {
+		loss = t.Add(loss, m.pass.Aux)
+	}
+	return loss, nil
+}
+
+// labelled returns the hidden rows at labelled positions, and their labels.
+func (m *LM) labelled(t *autograd.Tape, tokens, labels []int32, rows, length int, segments []attn.Segment) (autograd.Var, []int32, error) {
+	if len(labels) != len(tokens) {
+		return autograd.None, nil, fmt.Errorf("model: %d labels for %d tokens: want one a token", len(labels), len(tokens))
+	}
+	count := 0
+	for i, l := range labels {
+		if l != autograd.Ignored {
+			if l < 0 || int(l) >= m.Config.Vocab {
+				return autograd.None, nil, fmt.Errorf("model: label %d is %d: want -1 to %d", i, l, m.Config.Vocab-1)
+			}
+			count++
+		}
+	}
+	h, err := m.Hidden(t, tokens, rows, length, segments)
+	if err != nil || count == len(labels) {
+		return h, labels, err
+	}
+	at, targets := t.Ints(count)[:0], t.Ints(count)[:0]
+	for i, l := range labels {
+		if l != autograd.Ignored {
+			at, targets = append(at, int32(i)), append(targets, l)
+		}
+	}
+	return t.Gather(h, at), targets, nil
+}
+
+// LossPerToken evaluates: it writes to nll [rows·length] the negative log likelihood in nats of the label at each position, NaN where
+// there is none, and to best, unless nil, the most likely token there, -1 where there is no label. It resets the tape and leaves it without gradients
+// as it was.
+func (m *LM) LossPerToken(t *autograd.Tape, tokens, labels []int32, rows, length int, nll []float32, best []int32) error {
+	if len(nll) != len(tokens) || best != nil && len(best) != len(tokens) {
+		return fmt.Errorf("model: results for %d positions: want one a token, %d", len(nll), len(tokens))
+	}
+	grad := t.NoGrad
+	t.NoGrad = true
+	defer func() { t.NoGrad = grad }()
+	t.Reset()
+	h, targets, err := m.labelled(t, tokens, labels, rows, length, nil)
+	if err != nil {
+		return err
+	}
+	n := len(targets)
+	losses, choices := t.Value(t.Zeros(n, 1)), t.Ints(n)
+	t.RowLosses(m.logits(t, h), targets, losses, choices)
+	k := 0
+	for i, l := range labels {
+		nll[i] = float32(math.NaN())
+		if best != nil {
+			best[i] = -1
+		}
+		if l == autograd.Ignored {
+			continue
+		}
+		nll[i] = losses[k]
+		if best != nil {
+			best[i] = choices[k]
+		}
+		k++
+	}
+	t.Reset()
+	return nil
+}
+
+// FLOPs returns the floating-point operations of the products of one forward pass over a sequence of length tokens, logits at every
+// position: 2 a multiply-add, masked pairs excluded. A training step takes about three times as many.
+func (m *LM) FLOPs(length int) int64 {
+	weights := int64(m.Config.Dim) * int64(m.Config.Vocab)
+	for _, l := range m.layers {
+		weights += l.attention.Weights()
+		if l.mlp != nil {
+			weights += l.mlp.Weights()
+		}
+	}
+	n := 2 * weights * int64(length)
+	for _, l := range m.layers {
+		if cost := l.attention.Info.Cost; cost != nil {
+			s := l.attention.Shape()
+			s.Batch, s.QueryLen, s.KeyLen = 1, length, length
+			n += cost(s, attn.PassForward).FLOPs
+		}
+	}
+	return n
+}

@@ -1,0 +1,112 @@
+package train
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// progress is what a checkpoint keeps of a run beside its tensors.
+type progress struct {
+	Steps, Updates, Skipped int
+	Valid                   []Validation
+	Tokens                  int64
+	Seconds, EvalSeconds    float64
+	Reached                 bool
+}
+
+// identity is what must be equal for a checkpoint to be resumed.
+func (r *run) identity() string {
+	info := r.Task.Info()
+	var b strings.Builder
+	canonical(&b, "", r.Settings)
+	fmt.Fprintf(&b, "task=%s\ndata=%s\nseed=%d\nrecipe=%s\nvariant=%s\nskip=%v\n", info.Name, info.Data, r.Seed, r.Recipe, r.Variant, r.SkipNonFinite)
+	return b.String()
+}
+
+func (r *run) save() error {
+	if r.Checkpoint == "" {
+		return nil
+	}
+	state, err := json.Marshal(progress{
+		r.Result.Steps, r.opt.step, r.Skipped, r.Valid, r.Tokens, r.Seconds, r.EvalSeconds, r.Reached,
+	})
+	if err != nil {
+		return err
+	}
+	c := &Checkpoint{Meta: map[string]string{"run": r.identity(), "progress": string(state)}}
+	for i, p := range r.opt.params {
+		c.Tensors = append(c.Tensors,
+			Tensor{p.Name, p.Shape, p.Data},
+			Tensor{"m/" + p.Name, p.Shape, r.opt.m[i]},
+			Tensor{"v/" + p.Name, p.Shape, r.opt.v[i]})
+	}
+	if m, ok := r.Model.(updater); ok {
+		for _, b := range m.Buffers() {
+			c.Tensors = append(c.Tensors, Tensor{b.Name, []int{len(b.Data)}, b.Data})
+		}
+	}
+	c.Tensors = append(c.Tensors, Tensor{"losses", []int{len(r.Losses)}, r.Losses})
+	return WriteCheckpoint(r.Checkpoint, c)
+}
+
+// resume takes up the run that the checkpoint holds. On error nothing has changed.
+func (r *run) resume() error {
+	c, err := ReadCheckpoint(r.Checkpoint)
+	if err != nil {
+		return err
+	}
+	wrap := func(err error) error { return fmt.Errorf("checkpoint %s: %w", r.Checkpoint, err) }
+	if got, want := c.Meta["run"], r.identity(); got != want {
+		return wrap(fmt.Errorf("of another run: %s: want another file, or the same settings", difference(got, want)))
+	}
+	var state progress
+	if err := json.Unmarshal([]byte(c.Meta["progress"]), &state); err != nil {
+		return wrap(err)
+	}
+	losses, err := c.Tensor("losses", []int{state.Steps})
+	if err != nil {
+		return wrap(err)
+	}
+	var from, to [][]float32
+	want := func(name string, shape []int, data []float32) error {
+		x, err := c.Tensor(name, shape)
+		from, to = append(from, x), append(to, data)
+		return err
+	}
+	for i, p := range r.opt.params {
+		if err := cmp.Or(want(p.Name, p.Shape, p.Data), want("m/"+p.Name, p.Shape, r.opt.m[i]), want("v/"+p.Name, p.Shape, r.opt.v[i])); err != nil {
+			return wrap(err)
+		}
+	}
+	if m, ok := r.Model.(updater); ok {
+		for _, b := range m.Buffers() {
+			if err := want(b.Name, []int{len(b.Data)}, b.Data); err != nil {
+				return wrap(err)
+			}
+		}
+	}
+	for i := range from {
+		copy(to[i], from[i])
+	}
+	r.opt.step = state.Updates
+	r.Result = Result{
+		Steps: state.Steps, Losses: losses, Valid: state.Valid, Tokens: state.Tokens, Seconds: state.Seconds,
+		EvalSeconds: state.EvalSeconds, Skipped: state.Skipped, Reached: state.Reached,
+	}
+	os.Remove(r.Checkpoint + ".tmp") // what a crash may have left
+	return nil
+}
+
+// difference names the first line in which two identities differ.
+func difference(got, want string) string {
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("it has %s, this run %s", a[i], b[i])
+		}
+	}
+	return "it has other settings"
+}

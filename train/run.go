@@ -1,0 +1,266 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"attnbench/attn"
+	"attnbench/autograd"
+	"attnbench/model"
+	"attnbench/task"
+)
+
+// Config is one training run.
+type Config struct {
+	Settings
+	Model Model
+	Task  task.Task
+	Seed  uint64 // of the order of training data; the model's own seed has made its parameters
+
+	// Recipe and Variant name the run in a checkpoint, which is resumed under the same names only: by a
+	// recipe's hash and, say, a mechanism's spelling.
+	Recipe, Variant string
+
+	SkipNonFinite bool // a step whose gradient is not finite is left out; else the run ends there
+
+	// Progress, unless nil, is called after every step.
+	Progress func(Progress)
+
+	// Checkpoint, unless empty, is the file to write every CheckpointEvery steps (0: at the end only) and when ctx ends.
+	// A run starts from what the file holds, if it exists.
+	Checkpoint      string
+	CheckpointEvery int
+
+	NoTest    bool            // leave Result.Metrics empty
+	Workspace *attn.Workspace // to compute in; nil for a new one
+}
+
+// Progress tells how far a run is.
+type Progress struct {
+	Step, Steps int
+	Loss        float64 // of this step's batch, in nats a labelled token
+	Rate        float64 // learning rate that the step used
+	Norm        float64 // of the gradient, before clipping
+	Skipped     bool    // the gradient was not finite and the step left out
+	Tokens      int     // labelled tokens of the step
+	Seconds     float64 // of training so far
+}
+
+// Result is what a run came to.
+type Result struct {
+	Steps       int          // steps done, also by the runs that this one resumed
+	Losses      []float32    // training loss of every step, nats a labelled token
+	Valid       []Validation // every EvalEvery steps
+	Metrics     []task.Value // of the test set, at the end
+	Tokens      int64        // labelled tokens trained on
+	Seconds     float64      // spent in training steps
+	EvalSeconds float64      // spent in validations and the test
+	Skipped     int          // steps left out
+	Diverged    bool         // a loss or gradient was not finite, and the run ended there
+	Reason      string       // why it diverged
+	Reached     bool         // it stopped early, at the target
+}
+
+// Validation is the score of the validation set after a step.
+type Validation struct {
+	Step   int
+	Values []task.Value
+}
+
+// Metric returns the value of a metric of the test set.
+func (r *Result) Metric(unit string) (task.Value, bool) { return find(r.Metrics, unit) }
+
+func find(values []task.Value, unit string) (task.Value, bool) {
+	for _, v := range values {
+		if v.Unit == unit {
+			return v, true
+		}
+	}
+	return task.Value{}, false
+}
+
+// Run trains c.Model and scores it on the task's test set. A run that diverges is a result like any other; an error
+// means that the configuration is wrong, a file could not be read or written, or ctx ended (the result then
+// says how far the run came).
+func Run(ctx context.Context, c Config) (Result, error) {
+	r, err := newRun(c)
+	if err != nil {
+		return Result{}, fmt.Errorf("train: %w", err)
+	}
+	if err := r.loop(ctx); err != nil {
+		return r.Result, fmt.Errorf("train: %w", err)
+	}
+	return r.Result, nil
+}
+
+type run struct {
+	Config
+	Result
+	target *task.Metric
+	rate   Schedule
+	opt    *AdamW
+	tape   *autograd.Tape
+}
+
+func newRun(c Config) (*run, error) {
+	c.Settings = c.Settings.withDefaults()
+	if err := c.Settings.check(); err != nil {
+		return nil, err
+	}
+	if c.CheckpointEvery < 0 {
+		return nil, fmt.Errorf("checkpoint every %d steps: want at least 0", c.CheckpointEvery)
+	}
+	if c.Workspace == nil {
+		c.Workspace = attn.NewWorkspace()
+	}
+	r := &run{Config: c, rate: c.schedule(), tape: autograd.NewTape(c.Workspace)}
+	if c.TargetUnit != "" {
+		info := c.Task.Info()
+		m, err := info.Metric(c.TargetUnit)
+		if err != nil {
+			return nil, err
+		}
+		r.target = &m
+	}
+	var err error
+	if r.opt, err = NewAdamW(c.Model.Params()); err != nil {
+		return nil, err
+	}
+	r.opt.Beta1, r.opt.Beta2, r.opt.Eps, r.opt.Decay = c.Beta1, c.Beta2, c.Eps, c.Settings.Decay
+	r.opt.Clear()
+	if c.Checkpoint != "" {
+		switch err := r.resume(); {
+		case errors.Is(err, os.ErrNotExist):
+			return r, r.save() // a path that cannot be written is known before the first step
+		case err != nil:
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *run) loop(ctx context.Context) error {
+	for r.Result.Steps < r.Settings.Steps && !r.Diverged && !r.Reached {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, r.save())
+		}
+		start := time.Now()
+		p, err := r.step()
+		if err != nil {
+			return err
+		}
+		r.Seconds += time.Since(start).Seconds()
+		p.Seconds = r.Seconds
+		if r.Progress != nil {
+			r.Progress(p)
+		}
+		if r.Diverged {
+			break
+		}
+		if err := r.validate(); err != nil {
+			return err
+		}
+		if every := r.CheckpointEvery; every > 0 && r.Result.Steps%every == 0 && !r.Diverged {
+			if err := r.save(); err != nil {
+				return err
+			}
+		}
+	}
+	if !r.Diverged {
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	if r.NoTest {
+		return nil
+	}
+	start := time.Now()
+	var err error
+	r.Metrics, err = Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.evalRows())
+	r.EvalSeconds += time.Since(start).Seconds()
+	return err
+}
+
+// evalRows is the rows of a batch of evaluation: as many as training takes at a time.
+func (r *run) evalRows() int {
+	if r.Micro > 0 {
+		return r.Micro
+	}
+	return r.Batch
+}
+
+// step does one step of training. A gradient or loss that is not finite changes no parameter, no moment and no counter of the
+// optimiser.
+func (r *run) step() (Progress, error) {
+	n := r.Result.Steps + 1
+	p := Progress{Step: n, Steps: r.Settings.Steps, Rate: r.rate.Rate(n)}
+	batch := r.Task.Train(r.Seed, n-1, r.Batch)
+	if m, ok := r.Model.(*model.LM); ok {
+		m.Step = uint64(n)
+	}
+	var err error
+	if p.Loss, p.Tokens, err = accumulate(r.tape, r.Model, pieces(batch, r.Micro)); err != nil {
+		return p, fmt.Errorf("step %d: %w", n, err)
+	}
+	if p.Tokens == 0 {
+		return p, fmt.Errorf("step %d: a batch without labels: want at least one", n)
+	}
+	p.Norm, err = r.opt.Norm(r.Workspace, n)
+	if err == nil && (math.IsNaN(p.Loss) || math.IsInf(p.Loss, 0)) {
+		err = fmt.Errorf("step %d: loss is %v: want a finite number", n, p.Loss)
+	}
+	switch {
+	case err == nil:
+		r.opt.Step(r.Workspace, p.Rate, ClipScale(p.Norm, r.Clip))
+		if m, ok := r.Model.(updater); ok {
+			if err := m.Update(r.Workspace); err != nil {
+				return p, fmt.Errorf("step %d: %w", n, err)
+			}
+		}
+	case r.SkipNonFinite:
+		p.Skipped = true
+		r.Skipped++
+		r.opt.Clear()
+	default:
+		r.Diverged, r.Reason = true, err.Error()
+		r.opt.Clear()
+		return p, nil
+	}
+	r.Result.Steps = n
+	r.Losses = append(r.Losses, float32(p.Loss))
+	r.Tokens += int64(p.Tokens)
+	return p, nil
+}
+
+// validate scores the validation set when it is time, and notes when the target is reached.
+func (r *run) validate() error {
+	if r.EvalEvery == 0 || r.Result.Steps%r.EvalEvery != 0 {
+		return nil
+	}
+	start := time.Now()
+	values, err := Evaluate(r.Workspace, r.Model, r.Task, task.Valid, r.evalRows())
+	r.EvalSeconds += time.Since(start).Seconds()
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if math.IsNaN(v.Value) || math.IsInf(v.Value, 0) {
+			r.Diverged, r.Reason = true, fmt.Sprintf("step %d: validation: %s is %v: want a finite number", r.Result.Steps, v.Unit, v.Value)
+			return nil
+		}
+	}
+	r.Valid = append(r.Valid, Validation{r.Result.Steps, values})
+	if r.target != nil {
+		if v, ok := find(values, r.TargetUnit); ok {
+			r.Reached = v.Value >= r.TargetValue
+			if r.target.Better == "lower" {
+				r.Reached = v.Value <= r.TargetValue
+			}
+		}
+	}
+	return nil
+}
