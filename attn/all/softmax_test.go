@@ -148,7 +148,10 @@ func TestNonFinite(t *testing.T) {
 	for _, x := range softmaxes {
 		m := testcall.Mechanism(t, x.spec)
 		t.Run(x.spec, func(t *testing.T) {
-			for n, at := range []int{0, 37, 63, 64, 100, 149} {
+			for n, at := range []int{37, 64, 0, 63, 100, 149} {
+				if testing.Short() && n == 2 {
+					break
+				}
 				for _, mask := range []attn.Mask{attn.Causal, attn.Bidirectional} {
 					s := attn.Shape{Batch: 1, QueryLen: 150, KeyLen: 150, Heads: 2, KVHeads: 1, KeyDim: 6, ValueDim: 5, Mask: mask}
 					sees := visibility(t, m, s)

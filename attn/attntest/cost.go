@@ -123,7 +123,7 @@ func checkCost(k *kit) {
 	_, differentiable := k.m.(attn.Differentiable)
 	_, incremental := k.m.(attn.Incremental)
 	for _, m := range k.masks() {
-		for _, s := range append(k.shapes(m), shape(m, 1, 1<<16, 1<<16, 8, 2, 64, 64)) {
+		for _, s := range append(k.shapes(m), shape(m, 1, 4096, 4096, 8, 2, 64, 64)) {
 			p := &plan{Shape: s}
 			if k.full() || !k.begin(p) {
 				continue

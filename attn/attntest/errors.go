@@ -16,13 +16,38 @@ func always(f func(c *attn.Call)) func(c *attn.Call) bool {
 	return func(c *attn.Call) bool { f(c); return true }
 }
 
+// felt is a change of a size that some declared input has; without one, nobody can tell.
+func (k *kit) felt(change func(s *attn.Shape)) func(c *attn.Call) bool {
+	return func(c *attn.Call) bool {
+		s := c.Shape
+		change(&s)
+		if !k.changes(c.Shape, s) {
+			return false
+		}
+		c.Shape = s
+		return true
+	}
+}
+
+// changes reports whether a declared input has another size at t than at s.
+func (k *kit) changes(s, t attn.Shape) bool {
+	for _, in := range k.info.Inputs {
+		a, b := in.Size(s)
+		c, d := in.Size(t)
+		if a != c || b != d || in.From != attn.QuerySide && s.KeyLen != t.KeyLen {
+			return true
+		}
+	}
+	return false
+}
+
 // spoilers returns what can be wrong with a call of this mechanism.
 func (k *kit) spoilers() []spoiler {
 	list := []spoiler{
 		{"query length too large", always(func(c *attn.Call) { c.QueryLen++ })},
 		{"query length too small", always(func(c *attn.Call) { c.QueryLen-- })},
 		{"query length negative", always(func(c *attn.Call) { c.QueryLen = -1 })},
-		{"key length too large", always(func(c *attn.Call) { c.KeyLen++ })},
+		{"key length too large", k.felt(func(s *attn.Shape) { s.KeyLen++ })},
 		{"key length negative", always(func(c *attn.Call) { c.KeyLen = -1 })},
 		{"batch too large", always(func(c *attn.Call) { c.Batch++ })},
 		{"batch negative", always(func(c *attn.Call) { c.Batch = -1 })},
@@ -30,7 +55,7 @@ func (k *kit) spoilers() []spoiler {
 		{"no heads", always(func(c *attn.Call) { c.Heads = 0 })},
 		{"no key/value heads", always(func(c *attn.Call) { c.KVHeads = 0 })},
 		{"6 heads over 4 key/value heads", always(func(c *attn.Call) { c.Heads, c.KVHeads = 6, 4 })},
-		{"key dim too large", always(func(c *attn.Call) { c.KeyDim++ })},
+		{"key dim too large", k.felt(func(s *attn.Shape) { s.KeyDim++ })},
 		{"key dim 0", always(func(c *attn.Call) { c.KeyDim = 0 })},
 		{"value dim too large", always(func(c *attn.Call) { c.ValueDim++ })},
 		{"value dim negative", always(func(c *attn.Call) { c.ValueDim = -1 })},
@@ -291,7 +316,10 @@ func (k *kit) badStates(inc attn.Incremental, good *attn.Call) {
 	} {
 		s := good.Shape
 		x.change(&s)
-		if state, err := inc.NewState(s); err == nil && s != good.Shape {
+		if s.Batch == good.Batch && !k.changes(good.Shape, s) {
+			continue
+		}
+		if state, err := inc.NewState(s); err == nil {
 			k.refused("extend of a state with another "+x.what, c, func() error { return inc.Extend(k.ws, state, c) })
 		}
 	}

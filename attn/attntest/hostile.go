@@ -72,8 +72,25 @@ func checkHostile(k *kit) {
 				k.hostile(k.draw(p), h.tol)
 			}
 		}
+		if k.gated() && !k.full() {
+			p := &plan{Shape: shape(m, 1, 67, 67, 2, 1, 8, 5), present: k.every(), strong: true, saved: true,
+				what: "a few very strong gates among weak ones"}
+			if k.begin(p) {
+				k.hostile(k.draw(p), 1e-4)
+			}
+		}
 		k.reach(m)
 	}
+}
+
+// gated reports whether the mechanism has a gate among its inputs.
+func (k *kit) gated() bool {
+	for i := range k.info.Inputs {
+		if gate(&k.info.Inputs[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // extras is a shift of every input but q, k and v.
@@ -136,10 +153,12 @@ func (k *kit) reach(m attn.Mask) {
 		return
 	}
 	c := k.draw(p)
-	w, ok := k.want(c)
-	if !ok || !k.forward(c) {
+	if !k.forward(c) {
 		return
 	}
+	again := *p
+	again.seed++
+	calls := []*attn.Call{c, k.positive(p), k.positive(&again)}
 	for i, in := range k.info.Inputs {
 		v := k.input(c, i)
 		if v.Empty() || in.Tied != "" {
@@ -150,7 +169,7 @@ func (k *kit) reach(m attn.Mask) {
 				return
 			}
 			b, h := 0, n%v.Heads
-			seen, ok := k.seen(c, w, i, b, t, h)
+			seen, ok := k.seen(calls, i, b, t, h)
 			if !ok {
 				return
 			}
@@ -171,8 +190,10 @@ func (k *kit) reach(m attn.Mask) {
 }
 
 // seen finds out which outputs may depend on one row of one input: those that the definition
-// changes with it; for a mechanism that selects, all that the mask allows.
-func (k *kit) seen(c *attn.Call, w *attn.Call64, i, b, t, h int) (func(b, t, h int) bool, bool) {
+// changes with it, on this call or on others of its shape (a weight that happens to be 0 hides
+// what is seen); for a mechanism that selects, all that the mask allows.
+func (k *kit) seen(calls []*attn.Call, i, b, t, h int) (func(b, t, h int) bool, bool) {
+	c := calls[0]
 	if k.info.Selects {
 		return func(n, q, _ int) bool {
 			key := k.info.Inputs[i].From != attn.QuerySide
@@ -180,32 +201,50 @@ func (k *kit) seen(c *attn.Call, w *attn.Call64, i, b, t, h int) (func(b, t, h i
 		}, true
 	}
 	reached := map[[3]int]bool{}
-	for _, x := range []float64{30, -30, 1, 0} {
-		d := wide(c)
-		row := d.Input(&k.info, i).Row(b, t, h)
-		for j := range row {
-			if x == 0 {
-				row[j] = -row[j]
-			} else {
-				row[j] = x * (row[j] + float64(j+1)/16)
-			}
-		}
-		for j, in := range k.info.Inputs {
-			if o := k.tied(in); o == i && !k.input(c, j).Empty() {
-				copy(d.Input(&k.info, j).Row(b, t, h), row)
-			}
-		}
-		if err := k.define(d); err != nil {
-			k.failf("definition of a good call: %v", err)
+	for _, c := range calls {
+		w, ok := k.want(c)
+		if !ok {
 			return nil, false
 		}
-		eachRow(d.Out, func(n, q, o int, row []float64) {
-			for j, y := range w.Out.Row(n, q, o) {
-				if row[j] != y {
-					reached[[3]int{n, q, o}] = true
+		for _, x := range []float64{30, -30} {
+			d := wide(c)
+			row := d.Input(&k.info, i).Row(b, t, h)
+			for j := range row {
+				row[j] = x * (row[j] + float64(j+1)/16)
+			}
+			for j, in := range k.info.Inputs {
+				if o := k.tied(in); o == i && !k.input(c, j).Empty() {
+					copy(d.Input(&k.info, j).Row(b, t, h), row)
 				}
 			}
-		})
+			if err := k.define(d); err != nil {
+				k.failf("definition of a good call: %v", err)
+				return nil, false
+			}
+			eachRow(d.Out, func(n, q, o int, row []float64) {
+				for j, y := range w.Out.Row(n, q, o) {
+					if row[j] != y {
+						reached[[3]int{n, q, o}] = true
+					}
+				}
+			})
+		}
 	}
 	return func(n, q, o int) bool { return reached[[3]int{n, q, o}] }, true
+}
+
+// positive returns a call of the plan whose queries and keys have no negative element.
+func (k *kit) positive(p *plan) *attn.Call {
+	c := k.draw(p)
+	for i, in := range k.info.Inputs {
+		if in.Name == "q" || in.Name == "k" {
+			eachRow(k.input(c, i), func(_, _, _ int, row []float32) {
+				for j, x := range row {
+					row[j] = max(x, -x)
+				}
+			})
+		}
+	}
+	k.retie(c)
+	return c
 }

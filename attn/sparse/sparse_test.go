@@ -37,7 +37,10 @@ func TestAgainstDefinition(t *testing.T) {
 		m, sees := build(t, spec)
 		t.Run(spec, func(t *testing.T) {
 			for _, mask := range []attn.Mask{attn.Causal, attn.Bidirectional} {
-				for _, n := range [][2]int{{1, 1}, {33, 33}, {65, 65}, {190, 190}, {40, 150}, {90, 30}} {
+				for _, n := range [][2]int{{33, 33}, {40, 150}, {90, 30}, {1, 1}, {65, 65}, {190, 190}} {
+					if testing.Short() && n[0] == 1 {
+						break
+					}
 					s := attn.Shape{Batch: 1, QueryLen: n[0], KeyLen: n[1], Heads: 2, KVHeads: 1, KeyDim: 5, ValueDim: 4, Mask: mask}
 					testcall.Check(t, m.(attn.Defined), testcall.New(s, nil, 1))
 					testcall.Costs(t, m, s, sees)
