@@ -94,22 +94,9 @@ func BenchmarkMul(b *testing.B) {
 		b.Run(fmt.Sprintf("shape=dense/m=%d/n=%d/k=%d", m, n, k), func(b *testing.B) {
 			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { Mul(m, n, k, Rows(x, k), Rows(w, n), Rows(y, n)) })
 		})
-		pa, pb := make([]float32, blockK*blockLD), make([]float32, blockK*32)
-		blk := func(pa []float32, m, n, k int, a, b, c Mat) { mulBlocked(0, nil, m, n, k, &a, &b, &c, pa, pb) }
-		b.Run(fmt.Sprintf("shape=denseB/m=%d/n=%d/k=%d", m, n, k), func(b *testing.B) {
-			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { blk(nil, m, n, k, Rows(x, k), Rows(w, n), Rows(y, n)) })
-		})
-		b.Run(fmt.Sprintf("shape=denseAB/m=%d/n=%d/k=%d", m, n, k), func(b *testing.B) {
-			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { blk(pa, m, n, k, Rows(x, k), Rows(w, n), Rows(y, n)) })
-		})
-		b.Run(fmt.Sprintf("shape=denseTB/m=%d/n=%d/k=%d", k, n, m), func(b *testing.B) {
-			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { blk(nil, k, n, m, Rows(x, k).T(), Rows(y, n), Rows(w, n)) })
-		})
-		b.Run(fmt.Sprintf("shape=denseTAB/m=%d/n=%d/k=%d", k, n, m), func(b *testing.B) {
-			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { blk(pa, k, n, m, Rows(x, k).T(), Rows(y, n), Rows(w, n)) })
-		})
-		b.Run(fmt.Sprintf("shape=denseT/m=%d/n=%d/k=%d", k, n, m), func(b *testing.B) {
-			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { MulAdd(k, n, m, Rows(x, k).T(), Rows(y, n), Rows(w, n)) })
+		scratch := make([]float32, MulScratch)
+		b.Run(fmt.Sprintf("shape=weights/m=%d/n=%d/k=%d", k, n, m), func(b *testing.B) {
+			reportOfPeak(b, 2*float64(m)*float64(n)*float64(k), func() { MulAddWith(scratch, k, n, m, Rows(x, k).T(), Rows(y, n), Rows(w, n)) })
 		})
 	}
 }
