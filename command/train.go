@@ -202,23 +202,29 @@ func (t *training) beside(table *results.Table) error {
 		return err
 	}
 	info := tk.Info()
-	var chance task.Baseline
-	chance.Name = "chance"
-	for _, m := range info.Metrics {
-		chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
-	}
 	list, err := task.Baselines(tk)
 	if err != nil {
 		return err
+	}
+	addBaselines(table, &info, list)
+	return nil
+}
+
+// addBaselines adds to a task's table a column of chance and one of each baseline.
+func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
+	chance := task.Baseline{Name: "chance"}
+	for _, m := range info.Metrics {
+		chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
 	}
 	for _, b := range append([]task.Baseline{chance}, list...) {
 		values := map[string]float64{}
 		for _, v := range b.Values {
 			values[v.Unit] = v.Value
 		}
-		table.AddColumn(b.Name, "Accuracy/task="+info.Name+"/mech="+b.Name, values)
+		// Not as parts of the name: of order-2 at its end, the 2 would be read as GOMAXPROCS.
+		config := []results.Config{{Key: "mech", Value: b.Name}, {Key: "task", Value: info.Name}}
+		table.AddColumn(b.Name, harness.Accuracy.String(), config, values)
 	}
-	return nil
 }
 
 // steps returns what shows the progress of one training on w: a bar on a terminal, elsewhere ten lines.

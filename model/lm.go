@@ -96,7 +96,7 @@ type layer struct {
 }
 
 // New builds the model that c describes. Weights start from a normal distribution of nn.Std of their width, those of projections onto the residual stream
-// divided by √(2·layers).
+// divided by √(2·layers), learned positions by 4.
 func New(c Config) (*LM, error) {
 	m, err := build(c)
 	if err != nil {
@@ -116,13 +116,13 @@ func build(c Config) (*LM, error) {
 	m := &LM{Config: c}
 	b := &nn.Builder{Seed: c.Seed}
 	outScale := 1 / math.Sqrt(2*float64(c.Layers))
-	m.embedding = nn.NewEmbedding(b, "embedding", c.Vocab, c.Dim)
+	m.embedding = nn.NewEmbedding(b, "embedding", c.Vocab, c.Dim, 1)
 	var rotary *nn.Rotary
 	switch c.Positions {
 	case "rope":
 		rotary = nn.NewRotary(attn.Rope{})
 	case "learned":
-		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim)
+		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim, 0.25) // below the tokens, as in GPT-2
 		m.positions = &e
 	}
 	for i, mech := range mechs {

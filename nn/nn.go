@@ -115,9 +115,9 @@ func optional(t *autograd.Tape, p *autograd.Param) autograd.Var {
 // Embedding is a table of one row a token.
 type Embedding struct{ Table *autograd.Param } // [vocabulary, width]
 
-// NewEmbedding makes a table. Weight decay does not apply to it.
-func NewEmbedding(b *Builder, name string, vocab, width int) Embedding {
-	return Embedding{b.Param(name+".weight", false, Normal(Std(width)), vocab, width)}
+// NewEmbedding makes a table that starts from a normal distribution of scale·Std(width). Weight decay does not apply to it.
+func NewEmbedding(b *Builder, name string, vocab, width int, scale float64) Embedding {
+	return Embedding{b.Param(name+".weight", false, Normal(scale*Std(width)), vocab, width)}
 }
 
 // Forward looks up the rows of tokens, which must not change until the tape's Reset.

@@ -148,7 +148,7 @@ func newFilter(text string) (*benchproc.Filter, error) {
 func (p *pivot) check() error {
 	for _, u := range p.query.Units {
 		if !slices.ContainsFunc(p.groups, func(g *group) bool { return g.unit == u }) {
-			return fmt.Errorf("unit %q: no result has it: want one of %s", u, strings.Join(p.set.unitNames(), ", "))
+			return fmt.Errorf("unit %q: no result has it: want one of %s", u, strings.Join(p.set.UnitNames(), ", "))
 		}
 	}
 	for _, proj := range []*benchproc.Projection{p.row, p.col} {
@@ -169,7 +169,8 @@ func (p *pivot) check() error {
 	return nil
 }
 
-func (s *Set) unitNames() []string {
+// UnitNames returns the units of the results, as first seen, without that of the seed.
+func (s *Set) UnitNames() []string {
 	var names []string
 	for _, r := range s.Results {
 		for _, v := range r.Values {

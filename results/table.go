@@ -30,6 +30,7 @@ type Cell struct {
 	Figure
 	Name   string // the benchmark's full name
 	Config []Config
+	Known  bool // not measured but known, such as a baseline's figure: shown without spread and samples
 }
 
 // nameParts splits a benchmark's name after its first part into keys and values. A part that is
@@ -52,8 +53,8 @@ func nameParts(name string) []Config {
 }
 
 // AddColumn adds a column of figures that were not measured but are known exactly, such as a
-// baseline's, by unit; name is the benchmark that they go by in CSV. Rows of other units stay empty.
-func (t *Table) AddColumn(head, name string, values map[string]float64) {
+// baseline's, by unit. In CSV they go by the benchmark's name and config. Rows of other units stay empty.
+func (t *Table) AddColumn(head, name string, config []Config, values map[string]float64) {
 	key := make([]string, max(1, len(t.ColNames)))
 	key[0] = head
 	t.Cols = append(t.Cols, key)
@@ -66,7 +67,7 @@ func (t *Table) AddColumn(head, name string, values map[string]float64) {
 		}
 		u := r.Unit
 		u.Exact = true
-		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name})
+		r.Cells = append(r.Cells, &Cell{Figure: *NewFigure(u, []float64{v}), Name: name, Config: config, Known: true})
 	}
 }
 
@@ -89,9 +90,14 @@ func WriteTables(w io.Writer, f Format, tables []*Table) error {
 	return nil
 }
 
-// Sheet returns the table as it is shown.
+// Sheet returns the table as it is shown. Where all cells of each row have the same number of samples,
+// it stands in a column of its own.
 func (t *Table) Sheet() *Sheet {
-	s := &Sheet{Title: t.Title, Header: append(slices.Clone(t.RowNames), "unit"), Left: len(t.RowNames) + 1}
+	s := &Sheet{Title: t.Title, Header: append(slices.Clone(t.RowNames), "unit"), Left: len(t.RowNames) + 1, Notes: t.notes()}
+	even := t.even()
+	if even {
+		s.Header = append(s.Header, "samples")
+	}
 	for _, c := range t.Cols {
 		head := strings.Join(c, " ")
 		if strings.TrimSpace(head) == "" {
@@ -99,22 +105,25 @@ func (t *Table) Sheet() *Sheet {
 		}
 		s.Header = append(s.Header, head)
 	}
-	few, interval := false, false
 	for _, r := range t.Rows {
 		line := append(slices.Clone(r.Key), r.Unit.Name)
+		if even {
+			line = append(line, fmt.Sprint(r.samples()))
+		}
 		for _, c := range r.Cells {
-			if c == nil {
+			switch {
+			case c == nil:
 				line = append(line, "")
-				continue
+			case c.Known:
+				line = append(line, c.Unit.Format(c.Median))
+			case even:
+				line = append(line, c.Unit.Format(c.Median)+c.spread())
+			default:
+				line = append(line, c.String())
 			}
-			line = append(line, c.String())
-			n := len(c.Values)
-			few = few || n > 1 && n < intervalSamples && c.Low != c.High
-			interval = interval || n >= intervalSamples
 		}
 		s.Rows = append(s.Rows, line)
 	}
-	s.Notes = t.notes(few, interval)
 	for i := len(t.RowNames) - 1; i >= 0; i-- { // a key that none of these benchmarks has
 		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
 			s.dropColumn(i)
@@ -123,16 +132,51 @@ func (t *Table) Sheet() *Sheet {
 	return s
 }
 
-func (t *Table) notes(few, interval bool) []string {
-	notes := slices.Clone(t.Notes)
-	how := "median, spread and number of samples (n)"
+// measured returns the cells of the row that hold samples.
+func (r *TableRow) measured() []*Cell {
+	return slices.DeleteFunc(slices.Clone(r.Cells), func(c *Cell) bool { return c == nil || c.Known })
+}
+
+// samples returns the number of samples of the row's first cell.
+func (r *TableRow) samples() int {
+	for _, c := range r.measured() {
+		return len(c.Values)
+	}
+	return 0
+}
+
+// even reports whether all cells of each row have the same number of samples.
+func (t *Table) even() bool {
+	for _, r := range t.Rows {
+		n := r.samples()
+		if slices.ContainsFunc(r.measured(), func(c *Cell) bool { return len(c.Values) != n }) {
+			return false
+		}
+	}
+	return true
+}
+
+// notes says how the figures are to be read.
+func (t *Table) notes() []string {
+	few, interval := false, false
+	for _, r := range t.Rows {
+		for _, c := range r.measured() {
+			n := len(c.Values)
+			few = few || n > 1 && n < intervalSamples && c.Low != c.High
+			interval = interval || n >= intervalSamples
+		}
+	}
+	how := "median, spread and number of samples"
+	if !t.even() {
+		how += " (n)"
+	}
 	if interval {
 		how += "; ±: 95% interval of the median"
 	}
 	if few {
 		how += "; a..b: smallest and largest, where fewer than 6 samples give no 95% interval"
 	}
-	notes = append(notes, how)
+	notes := append(slices.Clone(t.Notes), how)
 	var lower, higher []string
 	for _, r := range t.Rows {
 		list := &lower
