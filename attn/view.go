@@ -1,6 +1,9 @@
 package attn
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Float is the element type of a call: float32 for mechanisms, float64 for definitions.
 type Float interface{ float32 | float64 }
@@ -67,16 +70,15 @@ func (v ViewOf[F]) check(kind, name string, batch, time, heads, dim int) error {
 	if batch == 0 || time == 0 || heads == 0 || dim == 0 {
 		return nil
 	}
-	// Strides may be anything: their products are not formed before they are known to fit.
-	need, have := dim, len(v.Data)
+	last := dim
 	for _, a := range []struct{ n, stride int }{{batch, v.BatchStride}, {time, v.TimeStride}, {heads, v.HeadStride}} {
-		if need > have || a.n > 1 && a.stride > (have-need)/(a.n-1) {
-			return fmt.Errorf("%s%s: %d elements of data: its shape and strides want more", kind, name, have)
+		if a.n > 1 && a.stride > (math.MaxInt-last)/(a.n-1) {
+			return fmt.Errorf("%s%s: strides are too large: want them to fit its data", kind, name)
 		}
-		need += (a.n - 1) * a.stride
+		last += (a.n - 1) * a.stride
 	}
-	if need > have {
-		return fmt.Errorf("%s%s: %d elements of data: its shape and strides want %d", kind, name, have, need)
+	if last > len(v.Data) {
+		return fmt.Errorf("%s%s: %d elements of data: its shape and strides want %d", kind, name, len(v.Data), last)
 	}
 	return nil
 }

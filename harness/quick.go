@@ -23,9 +23,12 @@ type QuickOptions struct {
 // What a cell may need unless All is set: scores that a mechanism keeps for all pairs of 8192 tokens take more.
 const quickLimit = 1 << 30
 
-// quickWork is the floating-point operations of a sample: how often a cell runs depends on its shape alone, so that
-// every machine does the same work.
-const quickWork = 2e9
+// The floating-point operations of a sample: how often a cell runs depends on its shape alone, so that
+// every machine does the same work. Decoding is bound by memory, and takes ten times as long for as many.
+const (
+	quickWork       = 2e9
+	quickDecodeWork = quickWork / 10
+)
 
 func (o QuickOptions) withDefaults() QuickOptions {
 	if o.Lengths == nil {
@@ -101,26 +104,28 @@ func Quick(ctx context.Context, o QuickOptions) (*Report, error) {
 }
 
 func quickJobs(o QuickOptions, mechs []string, meter *Meter) (jobs []Job, skipped []Failure, err error) {
-	g := Grid{
-		Kinds: []Kind{Prefill, Decode}, Mechs: mechs, Lengths: o.Lengths,
-		Heads: []int{o.Heads}, Dims: []int{o.Dim}, Samples: 1, Seed: o.Seed,
-	}
-	m := Options{Work: quickWork, Limit: quickLimit, NoRSS: true, Meter: meter}
-	if o.All {
-		m.Limit = 0
-	}
-	jobs, err = g.Jobs(m)
-	if err != nil {
-		return nil, nil, err
-	}
-	if g.Samples = o.Samples - 1; g.Samples > 0 { // errors are those of the first sample
-		g.Seed++
-		m.Fidelity = -1
-		more, err := g.Jobs(m)
-		if err != nil {
-			return nil, nil, err
+	for i := range o.Samples {
+		for _, k := range []Kind{Prefill, Decode} {
+			g := Grid{
+				Kinds: []Kind{k}, Mechs: mechs, Lengths: o.Lengths,
+				Heads: []int{o.Heads}, Dims: []int{o.Dim}, Samples: 1, Seed: o.Seed + uint64(i),
+			}
+			m := Options{Work: quickWork, Limit: quickLimit, NoRSS: true, Meter: meter}
+			if k == Decode {
+				m.Work = quickDecodeWork
+			}
+			if o.All {
+				m.Limit = 0
+			}
+			if i > 0 {
+				m.Fidelity = -1 // errors are those of the first sample
+			}
+			list, err := g.Jobs(m)
+			if err != nil {
+				return nil, nil, err
+			}
+			jobs = append(jobs, list...)
 		}
-		jobs = append(jobs, more...)
 	}
 	fits, skipped, err := FitJobs(o.Recipe, mechs, 1, o.Seed)
 	return append(jobs, fits...), skipped, err

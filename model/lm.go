@@ -95,8 +95,8 @@ type layer struct {
 	mlp               *nn.MLP // nil for none
 }
 
-// New builds the model that c describes. Weights start from N(0, 0.02), those of projections onto the residual stream
-// divided by √(2·layers).
+// New builds the model that c describes. Weights start from a normal distribution of nn.Std of their width, those of projections onto the residual stream
+// divided by √(2·layers), learned positions by 4.
 func New(c Config) (*LM, error) {
 	m, err := build(c)
 	if err != nil {
@@ -115,26 +115,29 @@ func build(c Config) (*LM, error) {
 	}
 	m := &LM{Config: c}
 	b := &nn.Builder{Seed: c.Seed}
-	outStd := nn.Std / math.Sqrt(2*float64(c.Layers))
-	m.embedding = nn.NewEmbedding(b, "embedding", c.Vocab, c.Dim)
+	outScale := 1 / math.Sqrt(2*float64(c.Layers))
+	m.embedding = nn.NewEmbedding(b, "embedding", c.Vocab, c.Dim, 1)
 	var rotary *nn.Rotary
 	switch c.Positions {
 	case "rope":
 		rotary = nn.NewRotary(attn.Rope{})
 	case "learned":
-		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim)
+		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim, 0.25) // below the tokens, as in GPT-2
 		m.positions = &e
 	}
 	for i, mech := range mechs {
 		name := fmt.Sprintf("layers.%d", i)
 		l := layer{attnNorm: nn.NewRMSNorm(b, name+".norm1", c.Dim)}
 		l.attention, err = nn.NewAttention(b, name+".attention", mech, nn.AttentionConfig{
-			Dim: c.Dim, Rotary: rotary, Conv: c.ShortConv, OutStd: outStd,
+			Dim: c.Dim, Rotary: rotary, Conv: c.ShortConv, OutScale: outScale,
 			Shape: attn.Shape{
 				Heads: c.Heads, KVHeads: c.KVHeads, KeyDim: c.KeyDim, ValueDim: c.ValueDim,
 				Mask: attn.Causal, Layer: i, Layers: c.Layers, MaxLen: c.MaxLen,
 			},
 		})
+		if err == nil && i > 0 {
+			err = l.attention.CheckFirst(m.layers[0].attention)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
@@ -142,9 +145,9 @@ func build(c Config) (*LM, error) {
 			l.mlpNorm = nn.NewRMSNorm(b, name+".norm2", c.Dim)
 			mlp := nn.MLP{}
 			if c.MLP == "gelu" {
-				mlp = nn.NewGELU(b, name+".mlp", c.Dim, c.MLPWidth, outStd)
+				mlp = nn.NewGELU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
 			} else {
-				mlp = nn.NewSwiGLU(b, name+".mlp", c.Dim, c.MLPWidth, outStd)
+				mlp = nn.NewSwiGLU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
 			}
 			l.mlp = &mlp
 		}
@@ -152,7 +155,7 @@ func build(c Config) (*LM, error) {
 	}
 	m.norm = nn.NewRMSNorm(b, "norm", c.Dim)
 	if !c.Tied {
-		m.head = nn.NewLinear(b, "head", c.Dim, c.Vocab, false, nn.Std)
+		m.head = nn.NewLinear(b, "head", c.Dim, c.Vocab, false, 1)
 	}
 	m.params = b.Params
 	return m, nil

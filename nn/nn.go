@@ -11,8 +11,10 @@ import (
 	"attnbench/autograd"
 )
 
-// Std is the standard deviation that projections and embeddings start from (Radford et al. 2019).
-const Std = 0.02
+// Std returns the standard deviation that a projection of width in, or an embedding of that width, starts from: 1/√(3·in), the variance
+// of PyTorch's default. At GPT-2's width of 768 that is its 0.02 (Radford et al. 2019); a fixed 0.02 leaves narrow layers so close to 0
+// that attention takes a long time to break its symmetry.
+func Std(in int) float64 { return 1 / math.Sqrt(3*float64(in)) }
 
 // Eps keeps norms finite on rows of zeros.
 const Eps = 1e-6
@@ -89,9 +91,9 @@ type Linear struct {
 	B *autograd.Param // [out], nil for none
 }
 
-// NewLinear makes a projection whose weights start from a normal distribution, and whose bias, if any, is 0.
-func NewLinear(b *Builder, name string, in, out int, bias bool, std float64) Linear {
-	l := Linear{W: b.Param(name+".weight", true, Normal(std), in, out)}
+// NewLinear makes a projection whose weights start from a normal distribution of scale·Std(in), and whose bias, if any, is 0.
+func NewLinear(b *Builder, name string, in, out int, bias bool, scale float64) Linear {
+	l := Linear{W: b.Param(name+".weight", true, Normal(scale*Std(in)), in, out)}
 	if bias {
 		l.B = b.Param(name+".bias", false, nil, out)
 	}
@@ -113,9 +115,9 @@ func optional(t *autograd.Tape, p *autograd.Param) autograd.Var {
 // Embedding is a table of one row a token.
 type Embedding struct{ Table *autograd.Param } // [vocabulary, width]
 
-// NewEmbedding makes a table. Weight decay does not apply to it.
-func NewEmbedding(b *Builder, name string, vocab, width int) Embedding {
-	return Embedding{b.Param(name+".weight", false, Normal(Std), vocab, width)}
+// NewEmbedding makes a table that starts from a normal distribution of scale·Std(width). Weight decay does not apply to it.
+func NewEmbedding(b *Builder, name string, vocab, width int, scale float64) Embedding {
+	return Embedding{b.Param(name+".weight", false, Normal(scale*Std(width)), vocab, width)}
 }
 
 // Forward looks up the rows of tokens, which must not change until the tape's Reset.
@@ -154,14 +156,14 @@ type MLP struct {
 	up, down Linear // a gated MLP's up is [in, gate | up]
 }
 
-// NewGELU makes an MLP of the given inner width; outStd is that of the projection back onto the residual stream.
-func NewGELU(b *Builder, name string, dim, width int, outStd float64) MLP {
-	return MLP{up: NewLinear(b, name+".up", dim, width, true, Std), down: NewLinear(b, name+".down", width, dim, true, outStd)}
+// NewGELU makes an MLP of the given inner width; outScale is that of the projection back onto the residual stream.
+func NewGELU(b *Builder, name string, dim, width int, outScale float64) MLP {
+	return MLP{up: NewLinear(b, name+".up", dim, width, true, 1), down: NewLinear(b, name+".down", width, dim, true, outScale)}
 }
 
 // NewSwiGLU makes a gated MLP (Shazeer 2020, arXiv:2002.05202) of the given inner width, without biases.
-func NewSwiGLU(b *Builder, name string, dim, width int, outStd float64) MLP {
-	return MLP{gated: true, up: NewLinear(b, name+".up", dim, 2*width, false, Std), down: NewLinear(b, name+".down", width, dim, false, outStd)}
+func NewSwiGLU(b *Builder, name string, dim, width int, outScale float64) MLP {
+	return MLP{gated: true, up: NewLinear(b, name+".up", dim, 2*width, false, 1), down: NewLinear(b, name+".down", width, dim, false, outScale)}
 }
 
 // Forward returns add + mlp(x).

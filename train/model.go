@@ -10,6 +10,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/autograd"
+	"attnbench/nn"
 	"attnbench/task"
 )
 
@@ -23,6 +24,13 @@ type Model interface {
 	// LossPerToken writes -ln p(label) and the most probable token of each position, [rows, length]. What it
 	// writes where the label is -1 is not read.
 	LossPerToken(t *autograd.Tape, tokens, labels []int32, rows, length int, nats []float32, predicted []int32) error
+}
+
+// updater is a model with buffers that no gradient reaches: checkpoints hold them, and it changes them once a step,
+// after the backward pass.
+type updater interface {
+	Buffers() []nn.Buffer
+	Update(ws *attn.Workspace) error
 }
 
 // Evaluate scores a model on an evaluation set, at most rows rows at a time.

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -42,6 +43,11 @@ func (r *run) save() error {
 			Tensor{"m/" + p.Name, p.Shape, r.opt.m[i]},
 			Tensor{"v/" + p.Name, p.Shape, r.opt.v[i]})
 	}
+	if m, ok := r.Model.(updater); ok {
+		for _, b := range m.Buffers() {
+			c.Tensors = append(c.Tensors, Tensor{b.Name, []int{len(b.Data)}, b.Data})
+		}
+	}
 	c.Tensors = append(c.Tensors, Tensor{"losses", []int{len(r.Losses)}, r.Losses})
 	return WriteCheckpoint(r.Checkpoint, c)
 }
@@ -65,13 +71,21 @@ func (r *run) resume() error {
 		return wrap(err)
 	}
 	var from, to [][]float32
+	want := func(name string, shape []int, data []float32) error {
+		x, err := c.Tensor(name, shape)
+		from, to = append(from, x), append(to, data)
+		return err
+	}
 	for i, p := range r.opt.params {
-		for prefix, data := range map[string][]float32{"": p.Data, "m/": r.opt.m[i], "v/": r.opt.v[i]} {
-			x, err := c.Tensor(prefix+p.Name, p.Shape)
-			if err != nil {
+		if err := cmp.Or(want(p.Name, p.Shape, p.Data), want("m/"+p.Name, p.Shape, r.opt.m[i]), want("v/"+p.Name, p.Shape, r.opt.v[i])); err != nil {
+			return wrap(err)
+		}
+	}
+	if m, ok := r.Model.(updater); ok {
+		for _, b := range m.Buffers() {
+			if err := want(b.Name, []int{len(b.Data)}, b.Data); err != nil {
 				return wrap(err)
 			}
-			from, to = append(from, x), append(to, data)
 		}
 	}
 	for i := range from {

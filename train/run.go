@@ -10,6 +10,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/autograd"
+	"attnbench/model"
 	"attnbench/task"
 )
 
@@ -198,6 +199,9 @@ func (r *run) step() (Progress, error) {
 	n := r.Result.Steps + 1
 	p := Progress{Step: n, Steps: r.Settings.Steps, Rate: r.rate.Rate(n)}
 	batch := r.Task.Train(r.Seed, n-1, r.Batch)
+	if m, ok := r.Model.(*model.LM); ok {
+		m.Step = uint64(n)
+	}
 	var err error
 	if p.Loss, p.Tokens, err = accumulate(r.tape, r.Model, pieces(batch, r.Micro)); err != nil {
 		return p, fmt.Errorf("step %d: %w", n, err)
@@ -212,6 +216,11 @@ func (r *run) step() (Progress, error) {
 	switch {
 	case err == nil:
 		r.opt.Step(r.Workspace, p.Rate, ClipScale(p.Norm, r.Clip))
+		if m, ok := r.Model.(updater); ok {
+			if err := m.Update(r.Workspace); err != nil {
+				return p, fmt.Errorf("step %d: %w", n, err)
+			}
+		}
 	case r.SkipNonFinite:
 		p.Skipped = true
 		r.Skipped++

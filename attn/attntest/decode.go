@@ -22,6 +22,7 @@ func checkDecode(k *kit) {
 	}
 	if k.causal() {
 		k.ragged(inc)
+		k.afterNaN(inc)
 		k.rowsOfState(inc)
 		k.serialised(inc)
 	}
@@ -148,6 +149,18 @@ func (k *kit) decodeCausal(inc attn.Incremental) {
 		}
 		if k.info.Decode == attn.DecodeAlways {
 			k.askSome(inc, clone(c), w)
+		}
+	}
+	if k.Short || k.info.Decode != attn.DecodeAlways {
+		return
+	}
+	s := shape(attn.Causal, 1, 301, 301, 2, 1, 4, 3)
+	s.MaxLen = s.KeyLen
+	p := &plan{Shape: s, layout: gaps, present: k.every(), what: "a prompt of 254"}
+	if k.begin(p) && p.KeyLen == 301 {
+		c := k.drawClear(p)
+		if w, ok := k.want(c); ok {
+			k.decodeSplit(inc, c, w, append([]int{254}, repeat(1, 47)...))
 		}
 	}
 }
@@ -281,7 +294,9 @@ func (k *kit) gather(c *attn.Call, starts, counts []int) (*attn.Call, func()) {
 		w := newView(gaps, v.Batch, most, v.Heads, v.Dim)
 		eachRow(w, func(b, t, h int, row []float32) {
 			for i := range row {
-				row[i] = 1e9
+				if row[i] = 1e9; b%2 == 1 {
+					row[i] = nan
+				}
 			}
 			if t < counts[b] {
 				copy(row, v.Row(b, starts[b]+t, h))
@@ -387,6 +402,56 @@ func (k *kit) ragged(inc attn.Incremental) {
 		want.Batch, want.Time, want.Data = 1, got.Time, want.Data[b*want.BatchStride:]
 		if e := off(got, want, tolerance); e != "" {
 			k.failf("row %d against the definition: %s", b, e)
+		}
+	}
+}
+
+// afterNaN feeds NaN to row 1, which must not reach row 0, and resets it: nothing of it may stay.
+func (k *kit) afterNaN(inc attn.Incremental) {
+	p, ok := k.decodePlan(2, 2, 33)
+	if !ok || p.Batch != 2 {
+		return
+	}
+	p.what = "NaN in row 1, then a reset of it"
+	c := k.drawClear(p)
+	w, ok := k.want(c)
+	if !ok {
+		return
+	}
+	bad := clone(c)
+	for i := range k.info.Inputs {
+		if v := k.input(bad, i); !v.Empty() {
+			fillView(row(v, 1), nan)
+		}
+	}
+	s, ok := k.newSession(inc, c)
+	if !ok || !k.advance(inc, s.state, bad, []int{0, 0}, []int{20, 20}) {
+		return
+	}
+	if k.info.Decode == attn.DecodeAlways {
+		copyView(times(c.Out, 0, 20), times(bad.Out, 0, 20))
+	}
+	s.state.Reset(1)
+	at := []int{20, 0}
+	for _, n := range [][]int{{0, 9}, {1, 1}, {5, 16}, {7, 7}} {
+		if !k.advance(inc, s.state, c, at, n) {
+			return
+		}
+	}
+	if k.info.Decode != attn.DecodeAlways {
+		return
+	}
+	if e := off(c.Out, w.Out, tolerance); e != "" {
+		k.failf("decoding against the definition of the whole: %s", e)
+	}
+	for b := range c.Batch {
+		s.state.Reset(b)
+	}
+	if k.info.Cost != nil {
+		sh := c.Shape
+		sh.QueryLen, sh.KeyLen = 0, 0
+		if got, want := s.state.Bytes(), k.info.Cost(sh, attn.PassDecode).State; got != want {
+			k.failf("state holds %d bytes after a reset of all rows: Cost says %d for no tokens", got, want)
 		}
 	}
 }

@@ -15,6 +15,7 @@ func checkDefinition(k *kit) {
 		k.definitionOf(m)
 		k.constants(m)
 		k.groups(m)
+		k.shared(m)
 	}
 }
 
@@ -173,6 +174,35 @@ func (k *kit) groups(m attn.Mask) {
 				row[i] = float32(h + 1)
 			}
 		})
+		k.compare(c, tolerance)
+	}
+}
+
+// shared computes calls whose inputs share memory: k and v are one tensor, all heads or all rows read the same.
+func (k *kit) shared(m attn.Mask) {
+	for i, what := range []string{"k and v are one tensor", "all heads share one", "all rows share one"} {
+		p := &plan{Shape: shape(m, 2, 35, 35, 4, 2, 5, 5), layout: gaps, what: what, present: k.every()}
+		if k.full() || !k.begin(p) {
+			return
+		}
+		c := k.draw(p)
+		switch i {
+		case 0:
+			if c.K.Dim == c.V.Dim && c.K.Heads == c.V.Heads {
+				c.V = c.K
+			}
+		case 1:
+			for n := range k.info.Inputs {
+				inputOf(&k.info, n, &c.Q, &c.K, &c.V, &c.Extra).HeadStride = 0
+			}
+		case 2:
+			for n := range k.info.Inputs {
+				inputOf(&k.info, n, &c.Q, &c.K, &c.V, &c.Extra).BatchStride = 0
+			}
+		}
+		if k.info.Selects && !k.smooth(c, p) {
+			continue
+		}
 		k.compare(c, tolerance)
 	}
 }

@@ -17,6 +17,7 @@ type plan struct {
 	grid     bool               // inputs are multiples of 1/8, so that scores are exact
 	gain     map[string]float64 // of the raw draw of an input, 1 by default; "*" for all others
 	shift    map[string]float64 // added to the raw draw of an input
+	strong   bool               // gates are weak but for a few that are very strong
 	carry    bool               // Initial and Final are given
 	saved    bool
 	pos0     int
@@ -57,6 +58,9 @@ func (p *plan) String() string {
 	}
 	if p.grid {
 		s += " grid"
+	}
+	if p.strong {
+		s += " strong"
 	}
 	if p.what != "" {
 		s += " (" + p.what + ")"
@@ -258,10 +262,20 @@ func (k *kit) drawInput(p *plan, i int, r *rand.Rand) attn.View {
 				x = math.RoundToEven(x*8) / 8
 			}
 			row[j] = float32(gain*x + p.shift[in.Name])
+			if p.strong && gate(in) {
+				if row[j] = 8; r.IntN(8) == 0 {
+					row[j] = -1e5
+				}
+			}
 		}
 		pipeline(in, row)
 	})
 	return v
+}
+
+// gate reports whether an input's activation makes it a gate or a decay.
+func gate(in *attn.Input) bool {
+	return in.Act == attn.LogSigmoid || in.Act == attn.Sigmoid || in.Act == attn.Softplus
 }
 
 // pipeline applies the activation, scale and norm that an input declares.

@@ -47,6 +47,15 @@ func checkGradient(k *kit) {
 		if k.begin(p) {
 			k.elements(d, p)
 		}
+		if k.gated() {
+			p := &plan{Shape: shape(m, 1, 37, 37, 2, 1, 5, 4), present: k.every(), carry: true, saved: true, strong: true}
+			if k.begin(p) {
+				k.directions(d, p, false)
+			}
+		}
+		if p := (&plan{Shape: shape(m, 1, 140, 290, 2, 1, 4, 3), present: k.every(), saved: true}); !k.Short && k.begin(p) {
+			k.directions(d, p, false)
+		}
 		k.finalOnly(d, m)
 		k.emptyGradient(d, m)
 	}
@@ -256,6 +265,9 @@ func (k *kit) directions(d attn.Differentiable, p *plan, share bool) {
 	n := 8
 	if k.Short {
 		n = 2
+	}
+	if p.Pairs() > 1<<13 {
+		n = 1
 	}
 	w, r := wide(c), p.rand(5)
 	type result struct{ got, want []float64 }

@@ -72,8 +72,25 @@ func checkHostile(k *kit) {
 				k.hostile(k.draw(p), h.tol)
 			}
 		}
+		if k.gated() && !k.full() {
+			p := &plan{Shape: shape(m, 1, 67, 67, 2, 1, 8, 5), present: k.every(), strong: true, saved: true,
+				what: "a few very strong gates among weak ones"}
+			if k.begin(p) {
+				k.hostile(k.draw(p), 1e-4)
+			}
+		}
 		k.reach(m)
 	}
+}
+
+// gated reports whether the mechanism has a gate among its inputs.
+func (k *kit) gated() bool {
+	for i := range k.info.Inputs {
+		if gate(&k.info.Inputs[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // extras is a shift of every input but q, k and v.

@@ -62,6 +62,8 @@ type run struct {
 	tape           *autograd.Tape
 	inputs         []autograd.Var // as declared
 	extra, learned []autograd.Var
+	sized          attn.Shape // sizes are those of the learned tensors at this shape
+	sizes          [][2]int
 }
 
 func (m *mechanism) take(ws *attn.Workspace) *run {
@@ -154,13 +156,8 @@ func (m *mechanism) head(r *run, c *attn.Call, grads *attn.Grads, g attn.Segment
 			r.extra = append(r.extra, v)
 		}
 	}
+	r.size(m.info, c.Shape)
 	for i := range m.info.Learned {
-		x := &m.info.Learned[i]
-		shape := x.Shape(c.Shape)
-		rows, cols := 1, x.Len(c.Shape)
-		if len(shape) > 1 && shape[0] > 0 {
-			rows, cols = shape[0], cols/shape[0]
-		}
 		var data, grad []float32
 		if !t.Measuring() {
 			data = c.Learned[i]
@@ -171,10 +168,26 @@ func (m *mechanism) head(r *run, c *attn.Call, grads *attn.Grads, g attn.Segment
 				grad = grads.Learned[i]
 			}
 		}
-		r.learned = append(r.learned, t.Input(data, grad, rows, cols))
+		r.learned = append(r.learned, t.Input(data, grad, r.sizes[i][0], r.sizes[i][1]))
 	}
 	in.Extra, in.Learned = r.extra, r.learned
 	return m.forward(t, in)
+}
+
+// size finds the sizes of the learned tensors as matrices, once a shape: a declaration's Shape makes a slice a call.
+func (r *run) size(info *attn.Info, s attn.Shape) {
+	if r.sized == s {
+		return
+	}
+	r.sized, r.sizes = s, r.sizes[:0]
+	for i := range info.Learned {
+		x := &info.Learned[i]
+		rows, cols := 1, x.Len(s)
+		if d := x.Shape(s); len(d) > 1 && d[0] > 0 {
+			rows, cols = d[0], cols/d[0]
+		}
+		r.sizes = append(r.sizes, [2]int{rows, cols})
+	}
 }
 
 // headOf returns which of an input's heads query head h reads.

@@ -71,3 +71,31 @@ func TestCosts(t *testing.T) {
 		}
 	}
 }
+
+// TestFullEqualsNaive compares the two at lengths of several groups of tiles, where the definition would take long.
+func TestFullEqualsNaive(t *testing.T) {
+	for _, s := range []attn.Shape{
+		{Batch: 1, QueryLen: 700, KeyLen: 700, Heads: 4, KVHeads: 2, KeyDim: 64, ValueDim: 64, Mask: attn.Causal},
+		{Batch: 1, QueryLen: 300, KeyLen: 1100, Heads: 1, KVHeads: 1, KeyDim: 40, ValueDim: 72, Mask: attn.Causal},
+		{Batch: 2, QueryLen: 530, KeyLen: 410, Heads: 2, KVHeads: 2, KeyDim: 16, ValueDim: 33, Mask: attn.Cross},
+	} {
+		var calls [2]*attn.Call
+		var grads [2]*attn.Grads
+		for i, spec := range []string{"full", "naive"} {
+			m := testcall.Mechanism(t, spec).(attn.Differentiable)
+			calls[i], grads[i] = testcall.New(s, nil, 1), testcall.NewGrads(testcall.New(s, nil, 1), 2)
+			calls[i].Saved = attn.NewSaved(new(attn.Arena))
+			testcall.Forward(t, m, calls[i])
+			if err := m.Backward(attn.NewWorkspace(), calls[i], grads[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := testcall.Wide(&attn.Call{Shape: s, Q: grads[1].Q, K: grads[1].K, V: grads[1].V, Out: calls[1].Out})
+		for _, d := range []float64{testcall.Diff(&calls[0].Out, &want.Out), testcall.Diff(&grads[0].Q, &want.Q),
+			testcall.Diff(&grads[0].K, &want.K), testcall.Diff(&grads[0].V, &want.V)} {
+			if !(d < 2e-5) {
+				t.Errorf("%+v: off by %g", s, d)
+			}
+		}
+	}
+}

@@ -21,12 +21,24 @@ type Option struct {
 // benchmark names are written %XX. Reading also takes a bare slash.
 type Path string
 
-// special are the characters that spellings, benchmark names and filters use.
-const special = ":,|=/()\" \t\n"
+// plain reports whether a byte stands for itself everywhere: in spellings, benchmark names and
+// filters, file names and shells.
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_'
+}
+
+func allPlain(s string) bool {
+	for i := range len(s) {
+		if !plain(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
 
 // CheckName keeps names usable in spellings, benchmark names and result keys.
 func CheckName(s string) error {
-	if s == "" || strings.ContainsAny(s, special) {
+	if !allPlain(s) {
 		return fmt.Errorf("name %q: want letters, digits, ., - and _", s)
 	}
 	return nil
@@ -144,7 +156,7 @@ func set(f reflect.Value, name, text string) error {
 			f.SetString(s)
 			return nil
 		}
-		if text == "" || strings.ContainsAny(text, special) {
+		if !allPlain(text) {
 			return Error(name, strconv.Quote(text), "letters, digits, ., - and _")
 		}
 		f.SetString(text)
@@ -177,12 +189,10 @@ func text(f reflect.Value) string {
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
+		if plain(s[i]) {
+			b.WriteByte(s[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", s[i])
 		}
 	}
 	return b.String()

@@ -1,0 +1,18 @@
+package full
+
+import (
+	"testing"
+
+	"attnbench/attn"
+	"attnbench/attn/attntest"
+)
+
+func TestConformance(t *testing.T) {
+	for _, spec := range []string{"full", "naive"} {
+		m, err := attn.New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(spec, func(t *testing.T) { attntest.Run(t, m, m.(attn.Defined).Define) })
+	}
+}

@@ -1,0 +1,19 @@
+package sparse
+
+import (
+	"testing"
+
+	"attnbench/attn"
+	"attnbench/attn/attntest"
+	_ "attnbench/attn/full" // what the limits equal
+)
+
+func TestConformance(t *testing.T) {
+	for _, spec := range []string{"blocksparse", "blocksparse:block=8,local=2,stride=3", "bigbird", "bigbird:block=8,random=1"} {
+		m, err := attn.New(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(spec, func(t *testing.T) { attntest.Run(t, m, m.(attn.Defined).Define) })
+	}
+}
