@@ -165,8 +165,11 @@ func (k *kit) reach(m attn.Mask) {
 			continue
 		}
 		for n, t := range []int{v.Time - 1, v.Time / 2, 33 % v.Time, 1 % v.Time} {
-			if k.full() || k.Short && n == 3 {
+			if k.full() {
 				return
+			}
+			if k.Short && n == 3 {
+				break
 			}
 			b, h := 0, n%v.Heads
 			seen, ok := k.seen(calls, i, b, t, h)
