@@ -94,7 +94,8 @@ func (x *run) config() []results.Config {
 	}
 }
 
-// watched is a model that keeps the tape of its training steps, which knows their memory.
+// watched is a model that keeps the tape of its training steps, which knows their memory. It counts
+// the steps itself, since the training loop knows the step counter of a bare model only.
 type watched struct {
 	*model.LM
 	tape *autograd.Tape
@@ -108,10 +109,7 @@ func (w *watched) Loss(t *autograd.Tape, tokens, labels []int32, rows, length in
 
 // fit trains the model and scores it. A run that diverges has no figures: that is its error.
 func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results.Value, train.Result, error) {
-	info := x.task.Info()
-	c := x.recipe.Model
-	c.Vocab, c.MaxLen, c.Attention, c.Seed = info.Vocab, info.Length, x.mech, x.seed
-	m, err := model.New(c)
+	m, err := x.recipe.train().NewModel(x.task, x.mech, x.seed)
 	if err != nil {
 		return nil, train.Result{}, err
 	}
@@ -174,12 +172,9 @@ func FitJobs(r Recipe, mechs []string, samples int, seed uint64) (jobs []Job, sk
 			if err != nil {
 				return nil, nil, err
 			}
-			c := r.Model
-			info := x.task.Info()
-			c.Vocab, c.MaxLen, c.Attention = info.Vocab, info.Length, x.mech
 			work := 1.0
-			if m, err := model.New(c); err == nil {
-				work = 3 * float64(m.FLOPs(info.Length)) * float64(r.Train.Batch*r.Train.Steps) / 2e10
+			if m, err := r.train().NewModel(x.task, x.mech, x.seed); err == nil {
+				work = 3 * float64(m.FLOPs(x.task.Info().Length)) * float64(r.Train.Batch*r.Train.Steps) / 2e10
 			}
 			jobs = append(jobs, Job{
 				Key: results.Key(x.name(), append(Config(), x.config()...)...), Name: x.name(), Work: work,

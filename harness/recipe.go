@@ -65,7 +65,10 @@ func (r Recipe) Hash() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	info := t.Info()
-	text := fmt.Sprintf("%s\n%s\n%+v\n%+v\n", info.Name, info.Data, r.Model, r.Train)
+	text := r.train().Hash() + "\n" + t.Info().Data
 	return fmt.Sprintf("%.8x", sha256.Sum256([]byte(text))), nil
+}
+
+func (r Recipe) train() train.Recipe {
+	return train.Recipe{Task: r.Task, Model: r.Model, Settings: r.Train}
 }
