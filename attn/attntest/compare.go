@@ -128,5 +128,6 @@ func (k *kit) shapes(m attn.Mask) []attn.Shape {
 		shape(m, 1, 70, 191, 2, 1, 8, 8),
 		shape(m, 1, 191, 70, 1, 1, 5, 5),
 		shape(m, 1, 259, 517, 1, 1, 4, 3),
+		shape(m, 1, 3, 4611, 2, 1, 4, 3),
 	)
 }

@@ -162,6 +162,31 @@ func (k *kit) decodeCausal(inc attn.Incremental) {
 			k.decodeSplit(inc, c, w, append([]int{254}, repeat(1, 47)...))
 		}
 	}
+	k.longPrompt(inc)
+}
+
+// longPrompt asks the last two tokens after many that did not ask: few queries are cheap to
+// define, and many keys may be split among workers.
+func (k *kit) longPrompt(inc attn.Incremental) {
+	s := shape(attn.Causal, 2, 4611, 4611, 4, 2, 4, 3)
+	s.MaxLen = s.KeyLen
+	p := &plan{Shape: s, layout: headMajor, present: k.every(), what: "a prompt of 4609 without queries"}
+	if !k.begin(p) || p.KeyLen != 4611 {
+		return
+	}
+	all := k.draw(p)
+	last := clone(k.slice(all, -1, 4609, 4611, 0, 4611))
+	if k.info.CheckShape != nil && k.info.CheckShape(last.Shape) != nil || k.info.Selects && !k.smooth(last, p) {
+		return
+	}
+	w, ok := k.want(last)
+	session, ok2 := k.newSession(inc, all)
+	if !ok || !ok2 || !session.feed(4609, 0) || !session.feed(1, 1) || !session.feed(1, 1) {
+		return
+	}
+	if e := off(times(all.Out, 4609, 4611), w.Out, tolerance); e != "" {
+		k.failf("decoding against the definition of the last two queries: %s", e)
+	}
 }
 
 func (k *kit) decodeSplit(inc attn.Incremental, c *attn.Call, w *attn.Call64, pieces []int) bool {
