@@ -71,46 +71,121 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return usage(cmd, fmt.Errorf("unknown command %q: want one of %s", args[0], strings.Join(names, ", ")))
 }
 
-// quickUnits are the units that the main job's table shows; CSV holds all.
-var quickUnits = []string{"tok/s", "of-roof", "scratch-B", "state-B", "full-err", "bits/byte", "recall-bits/byte", "sec/step", "step-B"}
-
-// printReport draws the main job's table on out. In CSV its notes go to errOut.
+// printReport draws the main job's table on out: one row a mechanism. CSV has all figures, one a line, and its notes
+// go to errOut.
 func printReport(out, errOut io.Writer, r *harness.Report, f results.Format) error {
+	notes := reportNotes(r)
+	if f != results.CSV {
+		s := reportSheet(r)
+		s.Notes = append(s.Notes, notes...)
+		return s.Write(out, f)
+	}
 	set := new(results.Set)
 	if err := set.Add(r.Records...); err != nil {
 		return err
 	}
-	var q results.Query
-	if f != results.CSV {
-		have := set.UnitNames()
-		for _, u := range quickUnits {
-			if slices.Contains(have, u) {
-				q.Units = append(q.Units, u)
-			}
-		}
-	}
-	tables, warnings, err := set.Tables(q)
+	tables, warnings, err := set.Tables(results.Query{})
 	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(errOut, "note: %v\n", w)
+		notes = append(notes, fmt.Sprintf("note: %v", w))
 	}
-	notes := reportNotes(r)
-	if f == results.CSV {
-		for _, n := range notes {
-			fmt.Fprintln(errOut, n)
+	for _, n := range notes {
+		fmt.Fprintln(errOut, n)
+	}
+	for _, t := range tables {
+		if strings.HasPrefix(t.Title, harness.Accuracy.String()) {
+			addBaselines(t, &r.Task, r.Baselines)
 		}
-		for _, t := range tables {
-			if strings.HasPrefix(t.Title, harness.Accuracy.String()) {
-				addBaselines(t, &r.Task, r.Baselines)
+	}
+	return results.WriteTables(out, f, tables)
+}
+
+// A column of the main job's table is one figure of every mechanism.
+type column struct {
+	head string // above the unit
+	kind harness.Kind
+	n    int
+	unit string
+}
+
+// reportColumns chooses what the table shows: accuracy first, then time, then memory.
+func reportColumns(r *harness.Report) []column {
+	list := []column{{"", harness.Accuracy, 0, "bits/byte"}, {"", harness.Accuracy, 0, "recall-bits/byte"}}
+	if len(r.Lengths) == 0 {
+		return list
+	}
+	at := func(i int) int { return r.Lengths[max(0, len(r.Lengths)-i)] }
+	for _, n := range r.Lengths {
+		list = append(list, column{"prefill", harness.Prefill, n, "tok/s"})
+	}
+	list = append(list, column{"prefill", harness.Prefill, at(1), "of-roof"}, column{"decode", harness.Decode, at(1), "tok/s"})
+	for _, n := range r.Lengths[max(0, len(r.Lengths)-2):] {
+		list = append(list, column{"prefill", harness.Prefill, n, "scratch-B"})
+	}
+	return append(list, column{"decode", harness.Decode, at(1), "state-B"}, column{"prefill", harness.Prefill, at(2), "full-err"})
+}
+
+func reportSheet(r *harness.Report) *results.Sheet {
+	s := &results.Sheet{Header: []string{"mech"}, Left: 1}
+	for _, m := range r.Mechs {
+		s.Rows = append(s.Rows, []string{m})
+	}
+	for _, b := range r.Baselines {
+		s.Rows = append(s.Rows, []string{"(" + b.Name + ")"})
+	}
+	samples := map[string]int{} // the largest number behind a figure of each kind
+	directions := map[int][]string{}
+	for _, c := range reportColumns(r) {
+		u, _ := results.LookupUnit(c.unit) // an outside task's own unit has at least its name
+		cells, any := make([]string, len(s.Rows)), false
+		for i, m := range r.Mechs {
+			if values := r.Samples(m, c.kind, c.n, c.unit); len(values) > 0 {
+				f := results.NewFigure(u, values)
+				cells[i], any = f.Short(), true
+				samples[c.kind.String()] = max(samples[c.kind.String()], len(values))
 			}
 		}
-		return results.WriteTables(out, f, tables)
+		for i, b := range r.Baselines {
+			for _, v := range b.Values {
+				if c.kind == harness.Accuracy && v.Unit == c.unit {
+					cells[len(r.Mechs)+i] = u.Format(v.Value)
+				}
+			}
+		}
+		if !any {
+			continue
+		}
+		head := c.unit
+		if c.head != "" {
+			head = fmt.Sprintf("%s n=%d %s", c.head, c.n, c.unit)
+		}
+		s.Header = append(s.Header, head)
+		for i := range s.Rows {
+			s.Rows[i] = append(s.Rows[i], cells[i])
+		}
+		if u.Better != 0 && !slices.Contains(directions[u.Better], u.Name) {
+			directions[u.Better] = append(directions[u.Better], u.Name)
+		}
 	}
-	t := results.Merge("", tables)
-	t.Notes = append(t.Notes, notes...)
-	return results.WriteTables(out, f, []*results.Table{t})
+	var counts []string
+	for _, k := range []harness.Kind{harness.Prefill, harness.Decode, harness.Accuracy} {
+		if n := samples[k.String()]; n > 0 {
+			counts = append(counts, fmt.Sprintf("%s %d", strings.ToLower(k.String()), n))
+		}
+	}
+	s.Notes = append(s.Notes,
+		"median of the samples ("+strings.Join(counts, ", ")+"); ±, or a..b where that is wide: 95% interval of the median; bytes are exact")
+	for _, d := range []struct {
+		better int
+		text   string
+	}{{-1, "lower is better: "}, {1, "higher is better: "}} {
+		if len(directions[d.better]) > 0 {
+			s.Notes = append(s.Notes, d.text+strings.Join(directions[d.better], ", "))
+		}
+	}
+	return s
 }
 
 // reportNotes says what the table does not: the machine's peak, the baselines, and what is missing.

@@ -20,7 +20,7 @@ import (
 // report is what a main job might have found.
 func report() *harness.Report {
 	r := &harness.Report{
-		Peak: harness.Peak{FLOPs: 2e11, Read: 3e10}, Mechs: []string{"a", "b:w=1|a"}, LeftOut: []string{"c"},
+		Peak: harness.Peak{FLOPs: 2e11, Read: 3e10}, Mechs: []string{"a", "b:w=1|a"}, Lengths: []int{512, 2048}, LeftOut: []string{"c"},
 		Task: task.Info{Name: "book", Title: "A book, byte by byte", Metrics: []task.Metric{{Unit: "bits/byte", Better: "lower", Chance: 8}}},
 		Baselines: []task.Baseline{
 			{Name: "order-0", Values: []task.Value{{Unit: "bits/byte", Value: 4.5}}},
@@ -40,7 +40,7 @@ func report() *harness.Report {
 				add(fmt.Sprintf("Prefill/mech=%s/n=%d/heads=4/dim=64/causal=true/kv=4/batch=1", mech, n), seed,
 					results.Value{Value: t, Unit: "sec/op"}, results.Value{Value: float64(n) / t, Unit: "tok/s"}, results.Value{Value: 65536, Unit: "scratch-B"})
 			}
-			add(fmt.Sprintf("Decode/mech=%s/n=512/heads=4/dim=64/causal=true/kv=4/batch=1", mech), seed, results.Value{Value: 1 << 20, Unit: "state-B"})
+			add(fmt.Sprintf("Decode/mech=%s/n=2048/heads=4/dim=64/causal=true/kv=4/batch=1", mech), seed, results.Value{Value: 1 << 20, Unit: "state-B"})
 		}
 		add(fmt.Sprintf("Accuracy/task=book/mech=%s/dim=64/layers=2/steps=150", mech), 1, results.Value{Value: 4.25 + float64(i), Unit: "bits/byte"})
 	}

@@ -56,6 +56,14 @@ func (f *Figure) String() string {
 	return f.Unit.Format(f.Median) + f.spread() + fmt.Sprintf(" n=%d", n)
 }
 
+// Short is String without the number of samples, and without the spread of a figure that is exact.
+func (f *Figure) Short() string {
+	if f.Unit.Exact && f.Low == f.High {
+		return f.Unit.Format(f.Median)
+	}
+	return f.Unit.Format(f.Median) + f.spread()
+}
+
 func (f *Figure) spread() string {
 	n := len(f.Values)
 	far := math.Max(math.Abs(f.High-f.Median), math.Abs(f.Median-f.Low)) / math.Abs(f.Median)

@@ -22,7 +22,7 @@ func (o Sigmoid) New() (attn.Mechanism, error) {
 	return sigmoid{composed.New(attn.Info{
 		Name: attn.Spell("sigmoid", o), Family: "full", Title: "Sigmoid attention",
 		Paper: "Ramapuram et al. 2024, arXiv:2409.04431", Year: 2024, Revision: 1,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Quick: true,
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross,
 	}, sigmoidHead)}, nil
 }
 
