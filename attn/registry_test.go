@@ -13,7 +13,7 @@ type probeOptions struct {
 	Seed   uint64  `opt:"seed"`
 	Sinks  bool    `opt:"sinks"`
 	Map    string  `opt:"map"`
-	hidden int     // no tag: not an option
+	Hidden int     // no tag: not an option
 }
 
 var probeDefaults = probeOptions{Window: 512, Ratio: 0.5, Map: "elu"}
@@ -88,7 +88,7 @@ func TestNewRefuses(t *testing.T) {
 		{"probe:window=4,window=4", "option window: given twice"},
 		{"probe:window=4,", `option "": want option=value`},
 		{"probe:widow=4", `unknown option "widow": want one of window, ratio, seed, sinks, map`},
-		{"probe:hidden=4", `unknown option "hidden"`},
+		{"probe:Hidden=4", `unknown option "Hidden"`},
 		{"probe:Window=4", `unknown option "Window"`},
 		{"probe:seed=-1", "option seed=-1: want an integer of at least 0"},
 		{"probe:ratio=NaN", "option ratio=NaN: want a finite number"},

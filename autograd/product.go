@@ -19,6 +19,7 @@ type product struct {
 	m, n, k int
 	a, b, c kernel.Mat
 	panels  []float32 // B packed; nil when B is used where it lies
+	strips  []float32 // A packed, when it is the transpose of rows: blockM columns of those rows lie together
 	bias    []float32 // added to every row of C
 	act     Activation
 	out     kernel.Mat // act(C), when act is set; may be C itself
@@ -36,6 +37,10 @@ func (t *Tape) multiply(p product) {
 	if packed {
 		p.panels = t.scratch(p.k * ((p.n + kernel.Lanes - 1) / kernel.Lanes * kernel.Lanes))
 	}
+	strips := p.a.Row == 1 && p.a.Col > blockM && p.m >= fewRows // far apart in k: hard on a cache's sets
+	if strips {
+		p.strips = t.scratch(p.k * ((p.m + blockM - 1) / blockM * blockM))
+	}
 	if t.dry != nil {
 		t.dry.flops += 2 * int64(p.m) * int64(p.n) * int64(p.k)
 		return
@@ -43,6 +48,9 @@ func (t *Tape) multiply(p product) {
 	if packed {
 		tasks := (p.n + kernel.Lanes - 1) / kernel.Lanes
 		attn.Parallel(ws, tasks, 0, p, func(_ *attn.Scratch, p *product, task int) { p.pack(task) })
+	}
+	if strips {
+		attn.Parallel(ws, (p.m+blockM-1)/blockM, 0, p, func(_ *attn.Scratch, p *product, task int) { p.packStrip(task) })
 	}
 	tasks := (p.m + blockM - 1) / blockM * ((p.n + blockN - 1) / blockN)
 	attn.Parallel(ws, tasks, 0, p, func(_ *attn.Scratch, p *product, task int) { p.block(task) })
@@ -87,6 +95,14 @@ func (p *product) pack(i int) {
 	}
 }
 
+func (p *product) packStrip(i int) {
+	dst := p.strips[i*blockM*p.k:][:blockM*p.k]
+	w := min(blockM, p.m-i*blockM)
+	for r := range p.k {
+		copy(dst[r*blockM:][:w], p.a.Data[r*p.a.Col+i*blockM:])
+	}
+}
+
 func (p *product) block(task int) {
 	across := (p.n + blockN - 1) / blockN
 	i0, j0 := task/across*blockM, task%across*blockN
@@ -99,11 +115,15 @@ func (p *product) block(task int) {
 		p.finish(i0, j0, m, j1)
 		return
 	}
+	left := p.a.From(i0, 0)
+	if p.strips != nil {
+		left = kernel.Mat{Data: p.strips[i0*p.k:], Row: 1, Col: blockM}
+	}
 	for k0 := 0; k0 == 0 || k0 < p.k; k0 += blockK {
 		k := min(blockK, p.k-k0)
 		for j := j0; j < j1; j += kernel.Lanes {
 			b, w := p.panel(j / kernel.Lanes)
-			a, b, c := p.a.From(i0, k0), b.From(k0, 0), p.c.From(i0, j)
+			a, b, c := left.From(0, k0), b.From(k0, 0), p.c.From(i0, j)
 			if p.add || k0 > 0 {
 				kernel.MulAdd(m, w, k, a, b, c)
 			} else {

@@ -13,7 +13,7 @@ import (
 func TestProductShapes(t *testing.T) {
 	tape := NewTape(attn.NewWorkspace())
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, s := range [][3]int{{1, 1, 1}, {1, 300, 5}, {7, 33, 257}, {8, 33, 513}, {65, 129, 256}, {130, 257, 31}, {64, 32, 0}} {
+	for _, s := range [][3]int{{1, 1, 1}, {1, 300, 5}, {7, 33, 257}, {8, 33, 513}, {65, 129, 256}, {130, 257, 31}, {64, 32, 0}, {100, 80, 300}} {
 		m, n, k := s[0], s[1], s[2]
 		a, b, bt := make([]float32, m*k), make([]float32, k*n), make([]float32, k*n)
 		for i := range a {

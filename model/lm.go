@@ -313,15 +313,15 @@ func (m *LM) labelled(t *autograd.Tape, tokens, labels []int32, rows, length int
 }
 
 // LossPerToken evaluates: it writes to nll [rows·length] the negative log likelihood in nats of the label at each position, NaN where
-// there is none, and to best, unless nil, the most likely token there, -1 where there is no label. It resets the tape and leaves it without gradients
-// as it was.
+// there is none, and to best, unless nil, the most likely token there, -1 where there is no label. It computes without gradients and
+// resets the tape.
 func (m *LM) LossPerToken(t *autograd.Tape, tokens, labels []int32, rows, length int, nll []float32, best []int32) error {
 	if len(nll) != len(tokens) || best != nil && len(best) != len(tokens) {
 		return fmt.Errorf("model: results for %d positions: want one a token, %d", len(nll), len(tokens))
 	}
-	grad := t.NoGrad
+	before := t.NoGrad
 	t.NoGrad = true
-	defer func() { t.NoGrad = grad }()
+	defer func() { t.NoGrad = before }()
 	t.Reset()
 	h, targets, err := m.labelled(t, tokens, labels, rows, length, nil)
 	if err != nil {

@@ -58,15 +58,16 @@ func (f *Figure) String() string {
 
 func (f *Figure) spread() string {
 	n := len(f.Values)
+	far := math.Max(math.Abs(f.High-f.Median), math.Abs(f.Median-f.Low)) / math.Abs(f.Median)
 	switch {
 	case f.Low == f.High && (f.Unit.Exact || n > 1):
 		return " ±0%"
 	case n == 1:
 		return ""
-	case n < intervalSamples || f.Median == 0 || (f.Low < 0) != (f.High < 0):
+	case n < intervalSamples || f.Median == 0 || (f.Low < 0) != (f.High < 0) || far >= 1: // of which no percentage would speak
 		return " " + f.Unit.Format(f.Low) + ".." + f.Unit.Format(f.High)
 	}
-	return " ±" + percent(math.Max(math.Abs(f.High-f.Median), math.Abs(f.Median-f.Low))/math.Abs(f.Median))
+	return " ±" + percent(far)
 }
 
 // percent writes a fraction with two significant digits at least.

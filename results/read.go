@@ -25,7 +25,10 @@ type Set struct {
 // is the standard input. It is an error when they hold no result at all.
 func ReadFiles(paths ...string) (*Set, error) {
 	s := new(Set)
-	for _, path := range paths {
+	for i, path := range paths {
+		if slices.Contains(paths[:i], path) {
+			return nil, fmt.Errorf("%s: given twice: want each file once", path)
+		}
 		if err := s.readFile(path); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,8 @@ package results
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -138,6 +140,22 @@ func (r *Record) result() *result {
 	return (*result)(res)
 }
 
+// seedAsValue moves a seed from the configuration to the values, as go test prints it too: by a
+// line of configuration for every sample benchstat would put each into a table of its own.
+func (r *Record) seedAsValue() Record {
+	out := *r
+	n, err := strconv.ParseUint(r.Get("seed"), 10, 53) // what a float64 holds
+	if err != nil || strconv.FormatUint(n, 10) != r.Get("seed") {
+		return out
+	}
+	if slices.ContainsFunc(r.Values, func(v Value) bool { return v.Unit == SeedUnit }) {
+		return out
+	}
+	out.Config = slices.DeleteFunc(slices.Clone(r.Config), func(c Config) bool { return c.Key == "seed" })
+	out.Values = append(slices.Clone(r.Values), Value{float64(n), SeedUnit})
+	return out
+}
+
 // result is a benchmark line as read, with what this package asks of it.
 type result benchfmt.Result
 
@@ -149,7 +167,7 @@ func (r *result) config(key string) string {
 		return s
 	}
 	if v, ok := r.bench().Value(SeedUnit); ok {
-		return fmt.Sprint(v)
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
 	return ""
 }

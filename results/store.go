@@ -215,7 +215,8 @@ func (s *Store) Append(r Record) error {
 	if s.keys[key] {
 		return fmt.Errorf("results file %s: cell %s: it is there already", s.path, key)
 	}
-	text, err := s.text(&r)
+	written := r.seedAsValue()
+	text, err := s.text(&written)
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (s *Store) Append(r Record) error {
 		return s.err
 	}
 	s.keys[key] = true
-	for _, v := range r.Values {
+	for _, v := range written.Values {
 		s.units[v.Unit] = true
 	}
 	return nil

@@ -171,10 +171,10 @@ func (t *Table) notes() []string {
 		how += " (n)"
 	}
 	if interval {
-		how += "; ±: 95% interval of the median"
+		how += "; ±, or a..b where that is wide: 95% interval of the median"
 	}
 	if few {
-		how += "; a..b: smallest and largest, where fewer than 6 samples give no 95% interval"
+		how += "; a..b of fewer than 6 samples, which give no 95% interval: smallest and largest"
 	}
 	notes := append(slices.Clone(t.Notes), how)
 	var lower, higher []string

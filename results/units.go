@@ -20,8 +20,8 @@ type Unit struct {
 	Text   string // what it measures, for help texts
 }
 
-// SeedUnit is the unit under which a benchmark that cannot print configuration lines between its
-// repetitions reports the seed of a sample. It is a part of the key and never shown as a figure.
+// SeedUnit is the unit under which the seed of a sample stands in its benchmark line, where repetitions
+// have one configuration. It is a part of the key and never shown as a figure.
 const SeedUnit = "seed"
 
 var units = []Unit{
@@ -54,7 +54,7 @@ var units = []Unit{
 	{Name: "full-err", Better: -1, Plain: true, Text: "error against full attention on the same queries, keys and values"},
 	{Name: "B/op", Better: -1, Text: "heap memory of one pass"},
 	{Name: "allocs/op", Better: -1, Plain: true, Text: "heap allocations of one pass"},
-	{Name: SeedUnit, Exact: true, Plain: true, Text: "seed of the sample, a part of its key"},
+	{Name: SeedUnit, Plain: true, Text: "seed of the sample, a part of its key"},
 }
 
 // RegisterUnit makes a further unit known, such as a task's own metric. It is called from init

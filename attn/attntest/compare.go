@@ -112,7 +112,7 @@ func (k *kit) shapes(m attn.Mask) []attn.Shape {
 		shape(m, 2, 33, 33, 6, 2, 8, 5),
 		shape(m, 1, 1, 1, 2, 1, 5, 8),
 		shape(m, 3, 13, 37, 4, 4, 12, 16),
-		shape(m, 1, 65, 65, 2, 1, 16, 8),
+		shape(m, 1, 65, 65, 2, 2, 16, 8),
 		shape(m, 1, 5, 31, 12, 4, 5, 12),
 		shape(m, 2, 31, 7, 2, 2, 33, 5),
 		shape(m, 2, 17, 17, 3, 1, 8, 33),
@@ -128,5 +128,6 @@ func (k *kit) shapes(m attn.Mask) []attn.Shape {
 		shape(m, 1, 70, 191, 2, 1, 8, 8),
 		shape(m, 1, 191, 70, 1, 1, 5, 5),
 		shape(m, 1, 259, 517, 1, 1, 4, 3),
+		shape(m, 1, 3, 4611, 2, 1, 4, 3),
 	)
 }

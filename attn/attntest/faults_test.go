@@ -132,8 +132,14 @@ func (m soft) afterFault(c *attn.Call) {
 }
 
 func (m soft) beforeBackward(g *attn.Grads) {
-	if m.fault == "gradient overwritten" {
+	switch m.fault {
+	case "gradient overwritten":
 		fillView(g.Q, 0)
+	case "0 times a gradient that is not seen":
+		if g.Out.Batch > 0 && g.Out.Time > 0 && g.V.Time > 0 {
+			g.V.Row(0, g.V.Time-1, 0)[0] += 0 * g.Out.Row(0, 0, 0)[0]
+			g.V.Row(0, g.V.Time-1, 0)[0] += 0 * g.Out.Row(0, g.Out.Time/2, 0)[0]
+		}
 	}
 }
 
@@ -222,6 +228,7 @@ func TestFaultsAreCaught(t *testing.T) {
 		{"ties broken differently", top, nil, "selection"},
 		{"weights without the maximum taken off", soft{}, nil, "hostile"},
 		{"0 times a value that is not seen", soft{}, nil, "hostile"},
+		{"0 times a gradient that is not seen", soft{}, nil, "hostile"},
 		{"result depends on GOMAXPROCS", soft{}, nil, "determinism"},
 		{"scratch made on every call", soft{}, nil, "allocation"},
 		{"scratch in a global buffer", soft{}, nil, "allocation"},

@@ -81,6 +81,9 @@ func checkHostile(k *kit) {
 		}
 		k.reach(m)
 	}
+	if d, ok := k.m.(attn.Differentiable); ok && k.causal() && !k.full() {
+		k.reachGradient(d)
+	}
 }
 
 // gated reports whether the mechanism has a gate among its inputs.
@@ -165,8 +168,11 @@ func (k *kit) reach(m attn.Mask) {
 			continue
 		}
 		for n, t := range []int{v.Time - 1, v.Time / 2, 33 % v.Time, 1 % v.Time} {
-			if k.full() || k.Short && n == 3 {
+			if k.full() {
 				return
+			}
+			if k.Short && n == 3 {
+				break
 			}
 			b, h := 0, n%v.Heads
 			seen, ok := k.seen(calls, i, b, t, h)
@@ -184,6 +190,75 @@ func (k *kit) reach(m attn.Mask) {
 					k.failf("%g in input %s at row %d, time %d, head %d reaches an output that does not depend on it, %s", bad, in.Name, b, t, h, s)
 					break
 				}
+			}
+		}
+	}
+}
+
+// reachGradient puts NaN into one token and into one row of the output's gradient: under the
+// causal mask, gradients of queries before that token, and of keys behind that row, do not depend on it.
+func (k *kit) reachGradient(d attn.Differentiable) {
+	p := &plan{Shape: shape(attn.Causal, 2, 70, 70, 2, 1, 4, 3), present: k.every(), saved: true, what: "NaN in one token, backward"}
+	if !k.begin(p) {
+		return
+	}
+	c := k.draw(p)
+	offset := c.KeyLen - c.QueryLen
+	run := func(c *attn.Call, at int) (*attn.Grads, bool) {
+		c = clone(c)
+		g, _ := k.newGrads(c, p, false)
+		if at >= 0 {
+			g.Out.Row(0, at, 0)[0] = nan
+		}
+		if !k.forward(c) {
+			return nil, false
+		}
+		k.poison()
+		if err := d.Backward(k.ws, c, g); err != nil {
+			k.failf("backward of a good call: %v", err)
+			return nil, false
+		}
+		return g, true
+	}
+	clean, ok := run(c, -1)
+	if !ok {
+		return
+	}
+	for _, t := range []int{c.KeyLen - 1, 33 % c.KeyLen, c.KeyLen / 2} {
+		for i, in := range k.info.Inputs {
+			if in.From == attn.QuerySide || k.input(c, i).Empty() || k.selfOnly() || k.full() {
+				continue
+			}
+			bad := clone(c)
+			k.input(bad, i).Row(0, t, 0)[0] = nan
+			k.retie(bad)
+			g, ok := run(bad, -1)
+			if !ok {
+				return
+			}
+			for j, out := range k.info.Inputs {
+				if out.From != attn.QuerySide {
+					continue
+				}
+				if s := sameBits(gradOf(&k.info, clean, j), gradOf(&k.info, g, j), func(b, q, _ int) bool { return b == 0 && q+offset >= t }); s != "" {
+					k.failf("NaN in input %s at row 0, time %d reaches the gradient of input %s before it, %s", in.Name, t, out.Name, s)
+				}
+			}
+		}
+		if t-offset < 0 || k.full() {
+			continue
+		}
+		g, ok := run(c, t-offset)
+		if !ok {
+			return
+		}
+		for j, in := range k.info.Inputs {
+			behind := func(b, n, _ int) bool { return b == 0 && n <= t }
+			if in.From == attn.QuerySide {
+				behind = func(b, n, _ int) bool { return b == 0 && n == t-offset }
+			}
+			if s := sameBits(gradOf(&k.info, clean, j), gradOf(&k.info, g, j), behind); s != "" {
+				k.failf("NaN in the output's gradient at row 0, query %d reaches the gradient of input %s, %s", t-offset, in.Name, s)
 			}
 		}
 	}

@@ -257,7 +257,7 @@ func (k *kit) behind(m attn.Mask) {
 	if k.info.Cost == nil {
 		return
 	}
-	const slack = 4096
+	const slack = 2048
 	for attempt := range 3 {
 		n := 700 + int(largest.Add(1))
 		if k.Short {

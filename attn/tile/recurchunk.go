@@ -23,6 +23,7 @@ type recurChunk struct {
 	k      []float32 // φ(k), [n, key dim]
 	kt     []float32 // its transpose, panels of [key dim, lanes]
 	q      []float32 // φ(q) of one query head
+	plus   []float32 // scratch of the feature map, [n, key dim]
 	a      []float32 // weights q·k of pairs, [n, Chunk], the lower triangle
 	factor []float32 // r
 	ones   []float32 // Chunk ones, then Chunk of scratch
@@ -36,7 +37,7 @@ func newForward(s *attn.Scratch, a *recurArgs) recurChunk {
 	t.s, t.u = s.Floats(a.stateLen(sh)), s.Floats(a.stateLen(sh))
 	t.k, t.q = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim)
 	t.kt = s.Floats(panels(n) * sh.KeyDim)
-	t.a = s.Floats(n * n)
+	t.plus, t.a = s.Floats(a.plusLen(n, sh)), s.Floats(n*n)
 	t.factor, t.ones = s.Floats(n), s.Floats(2*n)
 	for i := range n {
 		t.ones[i] = 1
@@ -49,11 +50,19 @@ func newForward(s *attn.Scratch, a *recurArgs) recurChunk {
 
 func (r *Recurrence) forwardFloats(s attn.Shape) int {
 	n := r.Chunk
-	f := attn.ScratchFloats(r.stateLen(s), r.stateLen(s), n*s.KeyDim, n*s.KeyDim, panels(n)*s.KeyDim, n*n, n, 2*n)
+	f := attn.ScratchFloats(r.stateLen(s), r.stateLen(s), n*s.KeyDim, n*s.KeyDim, panels(n)*s.KeyDim, r.plusLen(n, s), n*n, n, 2*n)
 	if r.Gated {
 		f += gateFloats(n, s.KeyDim)
 	}
 	return f
+}
+
+// plusLen is the scratch that the feature map of n rows takes.
+func (r *Recurrence) plusLen(n int, s attn.Shape) int {
+	if r.Map == ELU1 {
+		return n * s.KeyDim
+	}
+	return 0
 }
 
 // panels is the width of n columns in whole panels.
@@ -94,7 +103,7 @@ func (t *recurChunk) queryRows(x attn.View, r, h int) kernel.Mat {
 // loadKeys fills k and, with a gate, the decay factors.
 func (t *recurChunk) loadKeys() {
 	d := t.c.KeyDim
-	t.feature(t.k[:t.n*d], t.keyRows(t.c.K), d)
+	t.feature(t.k[:t.n*d], t.keyRows(t.c.K), d, t.plus)
 	if t.Gated {
 		t.gate.load(t.keyRows(t.c.Extra[0]), t.n)
 	}
@@ -104,35 +113,26 @@ func (t *recurChunk) loadKeys() {
 func (t *recurChunk) loadQueries(h int) {
 	d := t.c.KeyDim
 	clear(t.q[:t.row0*d])
-	t.feature(t.q[t.row0*d:t.n*d], t.queryRows(t.c.Q, t.row0, h), d)
+	t.feature(t.q[t.row0*d:t.n*d], t.queryRows(t.c.Q, t.row0, h), d, t.plus)
 }
 
-// feature writes φ of successive rows of src to dst.
-func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int) {
-	for o := 0; o < len(dst); o += d {
-		x, y := src.Data[o/d*src.Row:][:d], dst[o:][:d]
-		switch r.Map {
-		case Identity:
-			copy(y, x)
-		case ReLU:
-			for i, x := range x {
-				y[i] = positive(x)
-			}
-		case ELU1:
-			for i, x := range x {
-				y[i] = negative(x)
-			}
-		}
+// feature writes φ of successive rows of src to dst; plus is scratch as long as dst, for ELU1.
+func (r *Recurrence) feature(dst []float32, src kernel.Mat, d int, plus []float32) {
+	for o := 0; o < len(dst); o += d { // copied first: a loop over elements would wait for each row
+		copy(dst[o:o+d], src.Data[o/d*src.Row:])
 	}
-	if r.Map != ELU1 {
-		return
-	}
-	kernel.Exp(dst)
-	for o := 0; o < len(dst); o += d {
-		x, y := src.Data[o/d*src.Row:][:d], dst[o:][:d]
-		for i, x := range x {
-			y[i] += positive(x)
+	switch r.Map {
+	case ReLU:
+		for i, x := range dst {
+			dst[i] = positive(x)
 		}
+	case ELU1: // e^min(x, 0) + max(x, 0)
+		plus = plus[:len(dst)]
+		for i, x := range dst {
+			dst[i], plus[i] = negative(x), positive(x)
+		}
+		kernel.Exp(dst)
+		kernel.Add(dst, plus)
 	}
 }
 

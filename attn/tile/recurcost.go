@@ -37,7 +37,7 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 		cost.Shared, cost.PerWorker = r.backwardScratch(s)
 	case attn.PassDecode:
 		cost.Bytes += 2 * state
-		cost.Shared, cost.PerWorker = 0, 4*int64(stepFloats(s))
+		cost.Shared, cost.PerWorker = 0, 4*int64(r.stepFloats(s))
 		if s.QueryLen >= recurStep || s.Mask != attn.Causal {
 			s.KeyLen = s.QueryLen
 			cost.Shared, cost.PerWorker = r.forwardScratch(s, false)

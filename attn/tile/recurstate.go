@@ -170,10 +170,10 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	case c.NumSegments():
 		r.forward(ws, a)
 	case 0:
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, stepFloats(c.Shape), a, stepTask)
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.stepFloats(c.Shape), a, stepTask)
 	default: // the same bits for each row as if it were alone
 		a.plan(ws)
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, max(stepFloats(c.Shape), r.forwardFloats(c.Shape)), a,
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape)), a,
 			func(s *attn.Scratch, a *recurArgs, task int) {
 				if a.c.Segment(task/a.c.KVHeads).Keys >= recurStep {
 					headTask(s, a, task)
@@ -189,7 +189,7 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	return nil
 }
 
-func stepFloats(s attn.Shape) int { return attn.ScratchFloats(s.KeyDim, s.KeyDim) }
+func (r *Recurrence) stepFloats(s attn.Shape) int { return attn.ScratchFloats(s.KeyDim, s.KeyDim) }
 
 // stepTask takes the tokens of one head of one row one at a time.
 func stepTask(s *attn.Scratch, a *recurArgs, task int) {
@@ -197,15 +197,15 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 	i, kv := task/c.KVHeads, task%c.KVHeads
 	g := c.Segment(i)
 	dk, dv, group := c.KeyDim, c.ValueDim, c.Heads/c.KVHeads
-	x, decay := s.Floats(dk), s.Floats(dk)
+	x, tmp := s.Floats(dk), s.Floats(dk) // tmp: decays, or scratch of the feature map
 	state := a.state(a.final, i, kv)
 	m := kernel.Rows(state, dv)
 	for j := range g.Keys {
-		a.feature(x, kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), dk)
+		a.feature(x, kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), dk, tmp)
 		v := c.V.Row(g.Row, g.Key0+j, kv)
 		if a.Gated {
-			decays(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
-			kernel.Update(m, decay, x, v)
+			decays(tmp, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
+			kernel.Update(m, tmp, x, v)
 			a.flush(state, a.lens[g.Row]+j, 1)
 		} else {
 			kernel.Update(m, nil, x, v)
@@ -215,7 +215,7 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 		}
 		if q := j - g.Offset(); q >= 0 {
 			for h := kv * group; h < (kv+1)*group; h++ {
-				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), state)
+				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, tmp, c.Q.Row(g.Row, g.Query0+q, h), state)
 			}
 		}
 	}
@@ -235,10 +235,10 @@ func decays(decay, g []float32, state kernel.Mat, dv int) {
 	}
 }
 
-// read computes one output from a state; x is scratch for φ(q).
-func (r *Recurrence) read(out, x, q, state []float32) {
+// read computes one output from a state; x and tmp are scratch for φ(q).
+func (r *Recurrence) read(out, x, tmp, q, state []float32) {
 	dk, dv := len(q), len(out)
-	r.feature(x, kernel.Rows(q, dk), dk)
+	r.feature(x, kernel.Rows(q, dk), dk, tmp)
 	clear(out)
 	kernel.Combine(out, x, kernel.Rows(state, dv))
 	f := r.Scale
@@ -285,9 +285,9 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 		return
 	}
 	mark := ws.Mark()
-	x := ws.Floats(c.KeyDim)
+	x, tmp := ws.Floats(c.KeyDim), ws.Floats(c.KeyDim)
 	for h := range c.Heads {
-		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
+		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, tmp, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
 	}
 	ws.Release(mark)
 }

@@ -4,7 +4,7 @@ package kernel
 
 // Without assembly every primitive runs its generic loop.
 
-func mulLevel(add bool, scale []float32, m, n, k int, a, b, c *Mat) {
+func mulLevel(add bool, scale []float32, m, n, k int, a, b, c *Mat, _ []float32) {
 	mulGeneric(add, scale, m, n, k, *a, *b, *c)
 }
 func (s *Softmax) step(tile []float32)                 { s.stepGeneric(tile) }

@@ -55,18 +55,32 @@ func tooSmall(name string) {
 //
 // Every element is summed in the order of p by fused multiply-add (levels with vectors) or
 // multiply and add (generic).
-func Mul(m, n, k int, a, b, c Mat) { mul(false, nil, m, n, k, &a, &b, &c) }
+func Mul(m, n, k int, a, b, c Mat) { mul(false, nil, m, n, k, &a, &b, &c, nil) }
 
 // MulAdd computes C += A·B, as Mul.
-func MulAdd(m, n, k int, a, b, c Mat) { mul(true, nil, m, n, k, &a, &b, &c) }
+func MulAdd(m, n, k int, a, b, c Mat) { mul(true, nil, m, n, k, &a, &b, &c, nil) }
 
 // MulScale computes C = C·diag(scale) + A·B with one factor a column: the online softmax's
 // rescaled accumulation. scale has at least n elements.
 func MulScale(scale []float32, m, n, k int, a, b, c Mat) {
-	mul(true, scale[:max(n, 0)], m, n, k, &a, &b, &c)
+	mul(true, scale[:max(n, 0)], m, n, k, &a, &b, &c, nil)
 }
 
-func mul(add bool, scale []float32, m, n, k int, a, b, c *Mat) {
+// MulScratch is the number of floats that MulWith and MulAddWith can use: 208 KiB.
+const MulScratch = 256 * (192 + 16)
+
+// MulWith is Mul, with the same bits, for large products of a transposed A, as in the gradient of weights
+// (Xᵀ·dY): it copies blocks of A to scratch, which has MulScratch floats (fewer: Mul).
+func MulWith(scratch []float32, m, n, k int, a, b, c Mat) {
+	mul(false, nil, m, n, k, &a, &b, &c, scratch)
+}
+
+// MulAddWith is MulAdd in the way of MulWith.
+func MulAddWith(scratch []float32, m, n, k int, a, b, c Mat) {
+	mul(true, nil, m, n, k, &a, &b, &c, scratch)
+}
+
+func mul(add bool, scale []float32, m, n, k int, a, b, c *Mat, scratch []float32) {
 	switch {
 	case m <= 0 || n <= 0:
 		return
@@ -84,5 +98,5 @@ func mul(add bool, scale []float32, m, n, k int, a, b, c *Mat) {
 	if counting.Load() {
 		flops.Add(2 * int64(m) * int64(n) * int64(k))
 	}
-	mulLevel(add, scale, m, n, k, a, b, c)
+	mulLevel(add, scale, m, n, k, a, b, c, scratch)
 }

@@ -4,7 +4,7 @@ package kernel
 
 import "unsafe"
 
-func mulLevel(accumulate bool, scale []float32, m, n, k int, a, b, c *Mat) {
+func mulLevel(accumulate bool, scale []float32, m, n, k int, a, b, c *Mat, scratch []float32) {
 	if level == levelGeneric {
 		mulGeneric(accumulate, scale, m, n, k, *a, *b, *c)
 		return
@@ -19,6 +19,15 @@ func mulLevel(accumulate bool, scale []float32, m, n, k int, a, b, c *Mat) {
 	if k == 0 { // A and B may be empty: take their addresses from C, none is read
 		none := Mat{Data: c.Data}
 		a, b = &none, &none
+	}
+	// A copied panel pays once it serves many rows, and only where B is neither narrow nor small.
+	if m >= 64 && n >= 16 && b.Row >= 128 && k*b.Row >= 1<<14 {
+		// Only Aᵀ is worth a copy: A by rows arrives in time from wherever it lies.
+		if a.Row != 1 || a.Col < 64 || n < 64 || len(scratch) < MulScratch {
+			scratch = nil
+		}
+		mulPanels(mode, scale, m, n, k, a, b, c, scratch)
+		return
 	}
 	mulDirect(mode, scale, m, n, k, a, b, c)
 }

@@ -31,7 +31,7 @@ func mulReference(mode int, scale []float32, m, n, k int, a, b, c Mat) {
 		for j := range n {
 			x := &c.Data[i*c.Row+j]
 			switch mode {
-			case 0:
+			case 0, 3:
 				*x = 0
 			case 2:
 				*x *= scale[j]
@@ -54,8 +54,12 @@ func runMul(mode int, scale []float32, m, n, k int, a, b, c Mat) {
 		Mul(m, n, k, a, b, c)
 	case 1:
 		MulAdd(m, n, k, a, b, c)
-	default:
+	case 2:
 		MulScale(scale, m, n, k, a, b, c)
+	case 3:
+		MulWith(make([]float32, MulScratch), m, n, k, a, b, c)
+	case 4:
+		MulAddWith(make([]float32, MulScratch), m, n, k, a, b, c)
 	}
 }
 
@@ -166,22 +170,57 @@ func TestMulSplit(t *testing.T) {
 func TestMulLarge(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))
-		sizes := [][3]int{{100, 70, 530}, {67, 300, 257}, {300, 33, 290}}
+		sizes := [][3]int{{100, 70, 530}, {67, 300, 257}, {300, 133, 290}}
 		if testing.Short() || level == levelGeneric {
 			sizes = sizes[:1]
 		}
 		for _, s := range sizes {
-			for mode := range 3 {
+			for mode := range 5 {
 				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { checkMul(t, r, mode, s[0], s[1], s[2], normal(r)) })
 			}
 		}
 	})
 }
 
+// TestMulWith: the same bits with scratch as without.
+func TestMulWith(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(9, 9))
+		m, n, k := 205, 130, 300
+		a, b := guardedSlice(r, k*m, normal(r)).x, guardedSlice(r, k*n, normal(r)).x
+		with, without := guardedSlice(r, m*n, normal(r)), make([]float32, m*n)
+		scratch := guardedSlice(r, MulScratch, normal(r))
+		Mul(m, n, k, Rows(a, m).T(), Rows(b, n), Rows(without, n))
+		MulAdd(m, n, k, Rows(a, m).T(), Rows(b, n), Rows(without, n))
+		MulWith(scratch.x, m, n, k, Rows(a, m).T(), Rows(b, n), Rows(with.x, n))
+		MulAddWith(scratch.x, m, n, k, Rows(a, m).T(), Rows(b, n), Rows(with.x, n))
+		for i, v := range without {
+			if math.Float32bits(with.x[i]) != math.Float32bits(v) {
+				t.Fatalf("element %d: %v with scratch, %v without", i, with.x[i], v)
+			}
+		}
+		with.unhurt(t, nil)
+		scratch.unhurt(t, nil)
+	})
+}
+
 func TestMulNoAlloc(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
-		a, b, c := make([]float32, 300*300), make([]float32, 300*300), make([]float32, 300*300)
-		if n := testing.AllocsPerRun(2, func() { MulAdd(300, 300, 300, Rows(a, 300), Rows(b, 300), Rows(c, 300)) }); n != 0 {
+		a, b, c, scratch := make([]float32, 300*300), make([]float32, 300*300), make([]float32, 300*300), make([]float32, MulScratch)
+		if n := testing.AllocsPerRun(2, func() {
+			MulAdd(300, 300, 300, Rows(a, 300), Rows(b, 300), Rows(c, 300))
+			MulWith(scratch, 300, 300, 300, Rows(a, 300).T(), Rows(b, 300), Rows(c, 300))
+			var q, o [Lanes * 8]float32 // the caller's arrays stay on its stack
+			var s Softmax
+			Mul(8, Lanes, 8, Rows(a, 300), Rows(q[:], Lanes), Rows(o[:], Lanes))
+			s.Step(o[:], 8)
+			Pack(q[:], Rows(a, 300), 8, 8, 1)
+			Dots(o[:8], q[:8], Rows(a, 300), 8)
+			Combine(o[:8], q[:8], Rows(a, 300))
+			Update(Rows(a, 300), o[:8], q[:8], q[:8])
+			Unpack(Rows(a, 300), q[:], 8, 8, o[:8])
+			AdamW(o[:], q[:], a, b, AdamWStep{Step: 1})
+		}); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
 	})

@@ -4,6 +4,11 @@
 
 package kernel
 
+// copyRowsAVX2 copies rows > 0 rows of n floats; strides in bytes.
+//
+//go:noescape
+func copyRowsAVX2(dst *float32, dld int, src *float32, sld int, rows int, n int)
+
 // pack8AVX2 writes 8 lanes of a packed tile; ld in bytes.
 //
 //go:noescape

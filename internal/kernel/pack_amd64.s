@@ -4,6 +4,83 @@
 
 #include "textflag.h"
 
+// func copyRowsAVX2(dst *float32, dld int, src *float32, sld int, rows int, n int)
+// Requires: AVX, MMX+
+TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ dld+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ sld+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ BX, R10
+	SHLQ $0x03, R10
+
+row:
+	MOVQ AX, DI
+	MOVQ DX, R8
+	MOVQ n+40(FP), R9
+	SUBQ $0x00000010, R9
+	JL   manyend
+
+many:
+	PREFETCHT0 (R8)(R10*1)
+	VMOVUPS    (R8), Y0
+	VMOVUPS    Y0, (DI)
+	VMOVUPS    32(R8), Y0
+	VMOVUPS    Y0, 32(DI)
+	ADDQ       $0x00000040, DI
+	ADDQ       $0x00000040, R8
+	SUBQ       $0x00000010, R9
+	JGE        many
+
+manyend:
+	ADDQ $0x00000010, R9
+	SUBQ $0x00000008, R9
+	JL   oneend
+
+one:
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000008, R9
+	JGE     one
+
+oneend:
+	ADDQ       $0x00000008, R9
+	JZ         done
+	LEAQ       tail<>+32(SB), R11
+	NEGQ       R9
+	VMOVUPS    (R11)(R9*4), Y0
+	VMASKMOVPS (R8), Y0, Y1
+	VMASKMOVPS Y1, Y0, (DI)
+
+done:
+	ADDQ CX, AX
+	ADDQ BX, DX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+DATA tail<>+0(SB)/4, $0xffffffff
+DATA tail<>+4(SB)/4, $0xffffffff
+DATA tail<>+8(SB)/4, $0xffffffff
+DATA tail<>+12(SB)/4, $0xffffffff
+DATA tail<>+16(SB)/4, $0xffffffff
+DATA tail<>+20(SB)/4, $0xffffffff
+DATA tail<>+24(SB)/4, $0xffffffff
+DATA tail<>+28(SB)/4, $0xffffffff
+DATA tail<>+32(SB)/4, $0x00000000
+DATA tail<>+36(SB)/4, $0x00000000
+DATA tail<>+40(SB)/4, $0x00000000
+DATA tail<>+44(SB)/4, $0x00000000
+DATA tail<>+48(SB)/4, $0x00000000
+DATA tail<>+52(SB)/4, $0x00000000
+DATA tail<>+56(SB)/4, $0x00000000
+DATA tail<>+60(SB)/4, $0x00000000
+GLOBL tail<>(SB), RODATA|NOPTR, $64
+
 // func pack8AVX2(dst *float32, src *float32, ld int, rows int, cols int, scale float32)
 // Requires: AVX
 TEXT ·pack8AVX2(SB), NOSPLIT, $0-44
@@ -193,24 +270,6 @@ edgestored:
 end:
 	VZEROUPPER
 	RET
-
-DATA tail<>+0(SB)/4, $0xffffffff
-DATA tail<>+4(SB)/4, $0xffffffff
-DATA tail<>+8(SB)/4, $0xffffffff
-DATA tail<>+12(SB)/4, $0xffffffff
-DATA tail<>+16(SB)/4, $0xffffffff
-DATA tail<>+20(SB)/4, $0xffffffff
-DATA tail<>+24(SB)/4, $0xffffffff
-DATA tail<>+28(SB)/4, $0xffffffff
-DATA tail<>+32(SB)/4, $0x00000000
-DATA tail<>+36(SB)/4, $0x00000000
-DATA tail<>+40(SB)/4, $0x00000000
-DATA tail<>+44(SB)/4, $0x00000000
-DATA tail<>+48(SB)/4, $0x00000000
-DATA tail<>+52(SB)/4, $0x00000000
-DATA tail<>+56(SB)/4, $0x00000000
-DATA tail<>+60(SB)/4, $0x00000000
-GLOBL tail<>(SB), RODATA|NOPTR, $64
 
 // func unpack8AVX2(dst *float32, ld int, src *float32, rows int, cols int, scale *float32)
 // Requires: AVX

@@ -12,6 +12,7 @@ import (
 // blocks of 8x8. Blocks at an edge load and store what exists, after branches that go the same
 // way for a whole call.
 func genPack(s isa) {
+	genCopyRows(s)
 	genPackRows(s)
 	genUnpack(s, false)
 	genUnpack(s, true)
@@ -156,5 +157,33 @@ func genUnpack(s isa, add bool) {
 	JZ(LabelRef("end"))
 	block("edge", s.tail(cols))
 	Label("end")
+	end()
+}
+
+// genCopyRows writes rows of n floats from one stride to another: the blocks of large products.
+func genCopyRows(s isa) {
+	s.begin("copyRows", "func(dst *float32, dld int, src *float32, sld, rows, n int)", "copies rows > 0 rows of n floats; strides in bytes.")
+	dst, dld, src, sld, rows := gp("dst"), gp("dld"), gp("src"), gp("sld"), gp("rows")
+	d, p, n, ahead := GP64(), GP64(), GP64(), GP64()
+	MOVQ(sld, ahead)
+	SHLQ(Imm(3), ahead)
+	Label("row")
+	MOVQ(dst, d)
+	MOVQ(src, p)
+	MOVQ(slot("n"), n)
+	s.strip(n, 2, []GPVirtual{d, p}, func(u int, m mask) {
+		if u == 2 {
+			PREFETCHT0(Mem{Base: p, Index: ahead, Scale: 1})
+		}
+		for v := range u {
+			x := s.vec()
+			s.load(at(p, v*s.w), x, m)
+			s.store(x, at(d, v*s.w), m)
+		}
+	})
+	ADDQ(dld, dst)
+	ADDQ(sld, src)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	end()
 }

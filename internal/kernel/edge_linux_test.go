@@ -1,0 +1,69 @@
+package kernel
+
+import (
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// atPageEnd returns n floats whose end is the end of a page before one that cannot be touched.
+func atPageEnd(t *testing.T, n int) []float32 {
+	page := syscall.Getpagesize()
+	size := (4*n + page - 1) / page * page
+	b, err := syscall.Mmap(-1, 0, size+page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Skip("mmap:", err)
+	}
+	t.Cleanup(func() { syscall.Munmap(b) })
+	if err := syscall.Mprotect(b[size:], syscall.PROT_NONE); err != nil {
+		t.Skip("mprotect:", err)
+	}
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[size-4*n])), n)
+}
+
+// TestPageEnd runs every primitive on slices that end at an unmapped page: a read beyond the end is a fault.
+func TestPageEnd(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		buf := make([][]float32, 4)
+		for i := range buf {
+			buf[i] = atPageEnd(t, 40*40)
+		}
+		end := func(i, n int) []float32 { return buf[i][len(buf[i])-n:] }
+		r := rand.New(rand.NewPCG(1, 1))
+		for n := 1; n < 40; n++ {
+			m, k := 1+r.IntN(39), 1+r.IntN(39)
+			scale := end(3, n)
+			Mul(m, n, k, Rows(end(0, m*k), k), Rows(end(1, k*n), n), Rows(end(2, m*n), n))
+			MulScale(scale, m, n, k, Rows(end(0, m*k), m).T(), Rows(end(1, k*n), n), Rows(end(2, m*n), n))
+			Dots(end(0, m), end(1, n), Rows(end(2, m*n), n), m)
+			Combine(end(0, n), end(1, m), Rows(end(2, m*n), n))
+			Update(Rows(end(2, m*n), n), end(0, m), end(1, m), end(3, n))
+			Update(Rows(end(2, m*n), n), nil, end(1, m), end(3, n))
+			rows := min(m, Lanes)
+			Pack(end(0, n*Lanes), Rows(end(1, rows*n), n), rows, n, 1)
+			Unpack(Rows(end(1, rows*n), n), end(0, n*Lanes), rows, n, end(2, rows))
+			UnpackAdd(Rows(end(1, rows*n), n), end(0, n*Lanes), rows, n, nil)
+			var s Softmax
+			s.Reset()
+			s.Step(end(0, n*Lanes), n)
+			Weights(end(0, n*Lanes), n, end(1, Lanes))
+			WeightsGrad(end(0, n*Lanes), end(2, n*Lanes), n, end(1, Lanes))
+			x, y, z := end(0, n), end(1, n), end(2, n)
+			Axpy(1, x, y)
+			Scale(0.5, x)
+			Add(x, y)
+			Times(x, y)
+			Sigmoid(x, y)
+			SiLU(x, y)
+			SiLUGrad(x, y, z)
+			GELU(x, y)
+			GELUGrad(x, y, z)
+			AdamW(x, y, z, end(3, n), AdamWStep{LR: 1, Beta1: 0.9, Beta2: 0.9, Eps: 1, Step: 1})
+			_ = Dot(x, y) + Sum(x) + SumSquares(y) + Max(x) + ExpSum(x, 1) + ReadLoop(y)
+		}
+	})
+}
