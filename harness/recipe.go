@@ -35,9 +35,9 @@ var Recipes = []Recipe{
 
 // quickRecipe is the main job's: the text model for as many steps as its time allows.
 var quickRecipe = Recipe{
-	Name: "quick", Task: "opticks:length=256,eval=32768",
+	Name: "quick", Task: "opticks:eval=32768",
 	Model: textModel,
-	Train: train.Settings{Steps: 150, Batch: 8, Rate: 3e-3, FinalRate: 3e-4, Warmup: 20, Decay: 0.1, Clip: 1},
+	Train: train.Settings{Steps: 120, Batch: 2, Rate: 3e-3, FinalRate: 3e-4, Warmup: 20, Decay: 0.1, Clip: 1},
 }
 
 var textModel = model.Config{Dim: 64, Layers: 2, Heads: 2, Positions: "rope", MLP: "gelu", MLPWidth: 256, Tied: true}
