@@ -1,0 +1,10 @@
+// Command plugin is attnbench with one mechanism more.
+package main
+
+import (
+	"os"
+
+	"attnbench/command"
+)
+
+func main() { os.Exit(command.Main(os.Args[1:], os.Stdout, os.Stderr)) }
