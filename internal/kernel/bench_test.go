@@ -100,3 +100,88 @@ func BenchmarkMul(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStep reports the cycles (of the clock that the FMA loop runs at) that 8 elements cost.
+func BenchmarkStep(b *testing.B) {
+	x, w := uniform(128*Lanes), make([]float32, 128*Lanes)
+	var s Softmax
+	lse := uniform(Lanes)
+	for _, c := range []struct {
+		name string
+		f    func()
+	}{
+		{"step", func() { s.Reset(); s.Step(w, 128) }},
+		{"weights", func() { Weights(w, 128, lse) }},
+		{"weightsGrad", func() { WeightsGrad(x, w, 128, lse) }},
+		{"expSum", func() { ExpSum(w, 1) }},
+		{"silu", func() { SiLU(w, x) }},
+		{"gelu", func() { GELU(w, x) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			// The loop's rate in multiply-adds of 8 lanes is 2 a cycle, at either width.
+			lanes := 8.0
+			if level == levelAVX512 {
+				lanes = 16
+			}
+			_, quiet, _ := ofPeak(1, func() { copy(w, x); c.f() })
+			_, plain, _ := ofPeak(1, func() { copy(w, x) })
+			for b.Loop() {
+				copy(w, x)
+				c.f()
+			}
+			b.ReportMetric((1/quiet-1/plain)/(4*lanes)/(128*Lanes/8), "cycles/8")
+		})
+	}
+}
+
+// BenchmarkDecode reads a cache of keys or values that lies in L2, L3 or memory: one query against rows of d
+// floats, and the share of the rate at which ReadLoop reads the same bytes.
+func BenchmarkDecode(b *testing.B) {
+	for _, d := range []int{64, 128} {
+		for _, rows := range []int{512, 4096, 131072} {
+			m, q, w := uniform(rows*d), uniform(d), uniform(rows)
+			for _, c := range []struct {
+				name string
+				f    func()
+			}{
+				{"dots", func() {
+					for r := 0; r < rows; r += 512 {
+						Dots(w[r:r+512], q, Rows(m[r*d:], d), 512)
+					}
+				}},
+				{"combine", func() {
+					for r := 0; r < rows; r += 512 {
+						Combine(q, w[r:r+512], Rows(m[r*d:], d))
+					}
+				}},
+			} {
+				b.Run(fmt.Sprintf("%s/d=%d/rows=%d", c.name, d, rows), func(b *testing.B) {
+					reps := max(1, 1<<20/(rows*d))
+					clock := func(f func()) float64 {
+						t := time.Now()
+						for range reps {
+							f()
+						}
+						return time.Since(t).Seconds()
+					}
+					read := func() { fmaSink = ReadLoop(m) }
+					var ratios, rates []float64
+					for start := time.Now(); len(ratios) < 9 || time.Since(start) < 500*time.Millisecond; {
+						before := clock(read)
+						t := clock(c.f)
+						after := clock(read)
+						ratios = append(ratios, (before+after)/2/t)
+						rates = append(rates, float64(4*rows*d*reps)/t)
+					}
+					slices.Sort(ratios)
+					slices.Sort(rates)
+					for b.Loop() {
+						c.f()
+					}
+					b.ReportMetric(ratios[len(ratios)/2], "of-read")
+					b.ReportMetric(rates[len(rates)/2], "B/s")
+				})
+			}
+		}
+	}
+}

@@ -40,3 +40,4 @@ func siluGrad(dx, x, dy []float32)                 { siluGradGeneric(dx, x, dy) 
 func gelu(dst, x []float32)                        { geluGeneric(dst, x) }
 func geluGrad(dx, x, dy []float32)                 { geluGradGeneric(dx, x, dy) }
 func adamW(p, g, m, v []float32, c *adamConstants) { adamWGeneric(p, g, m, v, c) }
+func copyRows(dst, src Mat, rows, cols int)        { copyRowsGeneric(dst, src, rows, cols) }

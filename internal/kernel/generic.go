@@ -212,6 +212,12 @@ func updateGeneric(s Mat, decay, k, v []float32) {
 	}
 }
 
+func copyRowsGeneric(dst, src Mat, rows, cols int) {
+	for r := range rows {
+		copy(dst.Data[r*dst.Row:][:cols], src.Data[r*src.Row:][:cols])
+	}
+}
+
 func packGeneric(dst []float32, src Mat, rows, cols int, scale float32) {
 	for c := range cols {
 		d := dst[c*Lanes:][:Lanes]

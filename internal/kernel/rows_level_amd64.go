@@ -81,6 +81,18 @@ func update(s Mat, decay, k, v []float32) {
 	}
 }
 
+func copyRows(dst, src Mat, rows, cols int) {
+	if level == levelGeneric || cols > strip {
+		copyRowsGeneric(dst, src, rows, cols)
+		return
+	}
+	for r := 0; r < rows; {
+		n := min(rows-r, rowsPerCall(cols))
+		copyRowsAVX2(&dst.Data[r*dst.Row], 4*dst.Row, &src.Data[r*src.Row], 4*src.Row, n, cols)
+		r += n
+	}
+}
+
 // The transposes have one vector form: wider registers gain nothing there.
 
 func pack(dst []float32, src Mat, rows, cols int, scale float32) {

@@ -62,6 +62,23 @@ func Update(s Mat, decay, k, v []float32) {
 	update(s, decay, k, v)
 }
 
+// Copy writes src[r][c] to dst[r][c] for r < rows, c < cols: strided keys and values of a head, brought
+// together once, no longer share cache sets and pages with those of other heads.
+func Copy(dst, src Mat, rows, cols int) {
+	if rows <= 0 || cols <= 0 {
+		return
+	}
+	rowMajor(dst)
+	rowMajor(src)
+	if !dst.holds(rows, cols) {
+		tooSmall("dst")
+	}
+	if !src.holds(rows, cols) {
+		tooSmall("src")
+	}
+	copyRows(dst, src, rows, cols)
+}
+
 // Pack writes the transpose of src[:rows][:cols] times scale to dst as cols rows of Lanes floats: dst[c*Lanes+r] =
 // scale·src[r][c]. Lanes from rows on are set to 0. rows is at most Lanes.
 func Pack(dst []float32, src Mat, rows, cols int, scale float32) {

@@ -88,7 +88,7 @@ func TestDots(t *testing.T) {
 			if r.IntN(9) == 0 {
 				ld = r.IntN(n + 1)
 			}
-			m, x, out := guardedSlice(r, Rows(nil, ld).span(rows, n), normal(r)), guardedSlice(r, n, normal(r)), guardedSlice(r, rows, normal(r))
+			m, x, out := guardedSlice(r, span(rows, n, ld), normal(r)), guardedSlice(r, n, normal(r)), guardedSlice(r, rows, normal(r))
 			Dots(out.x, x.x, Rows(m.x, ld), rows)
 			for i, got := range out.x {
 				var want, total float64
@@ -116,7 +116,7 @@ func TestCombine(t *testing.T) {
 		for _, size := range rowSizes(r) {
 			rows, n := size[0], size[1]
 			ld := n + r.IntN(9)
-			m, w, acc := guardedSlice(r, Rows(nil, ld).span(rows, n), normal(r)), guardedSlice(r, rows, normal(r)), guardedSlice(r, n, normal(r))
+			m, w, acc := guardedSlice(r, span(rows, n, ld), normal(r)), guardedSlice(r, rows, normal(r)), guardedSlice(r, n, normal(r))
 			want := append([]float32(nil), acc.x...)
 			for i, a := range w.x {
 				for j := range want {
@@ -144,7 +144,7 @@ func TestUpdate(t *testing.T) {
 		for i, size := range rowSizes(r) {
 			rows, n := size[0], size[1]
 			ld := n + r.IntN(9)
-			s, k, v, d := guardedSlice(r, Rows(nil, ld).span(rows, n), normal(r)), guardedSlice(r, rows, normal(r)), guardedSlice(r, n, normal(r)), guardedSlice(r, rows, r.Float32)
+			s, k, v, d := guardedSlice(r, span(rows, n, ld), normal(r)), guardedSlice(r, rows, normal(r)), guardedSlice(r, n, normal(r)), guardedSlice(r, rows, r.Float32)
 			decay := d.x
 			if i%3 == 0 {
 				decay = nil
@@ -174,6 +174,28 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
+func TestCopy(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 3))
+		for _, size := range rowSizes(r) {
+			rows, n := size[0], size[1]
+			from, to := n+r.IntN(9), n+r.IntN(9)
+			src, dst := guardedSlice(r, span(rows, n, from), normal(r)), guardedSlice(r, span(rows, n, to), normal(r))
+			Copy(Rows(dst.x, to), Rows(src.x, from), rows, n)
+			for i := range rows {
+				for j := range n {
+					if dst.x[i*to+j] != src.x[i*from+j] {
+						t.Fatalf("rows=%d n=%d: dst[%d][%d] = %v, want %v", rows, n, i, j, dst.x[i*to+j], src.x[i*from+j])
+					}
+				}
+			}
+			dst.unhurt(t, func(i int) bool { return i%to < n })
+		}
+	})
+}
+
+func span(rows, cols, ld int) int { return Rows(nil, ld).span(rows, cols) }
+
 // TestUpdateFlush: a decayed state reaches 0, and does not rest at a subnormal number.
 func TestUpdateFlush(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
@@ -198,7 +220,7 @@ func TestPack(t *testing.T) {
 		for cols := range 131 {
 			for _, rows := range []int{0, 1, 7, 8, 9, 31, 32, r.IntN(33)} {
 				ld := cols + r.IntN(9)
-				src := guardedSlice(r, Rows(nil, ld).span(rows, cols), normal(r))
+				src := guardedSlice(r, span(rows, cols, ld), normal(r))
 				dst := guardedSlice(r, cols*Lanes, normal(r))
 				want := make([]float32, cols*Lanes)
 				packGeneric(want, Rows(src.x, ld), rows, cols, 0.3)
@@ -224,7 +246,7 @@ func TestPack(t *testing.T) {
 					}
 				}
 				for _, add := range []bool{false, true} {
-					out := guardedSlice(r, Rows(nil, ld).span(rows, cols), normal(r))
+					out := guardedSlice(r, span(rows, cols, ld), normal(r))
 					want := append([]float32(nil), out.x...)
 					if len(want) > 0 {
 						unpackGeneric(Rows(want, ld), packed.x, rows, cols, scale, add)
