@@ -35,17 +35,19 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		Example: `  attnbench train full --steps 300
   attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
   attnbench train --mech full,sliding:window=8 --task mqar --seed 1
+  attnbench train full --recipe opticks-long --steps 600
   attnbench train 'linear|full'`,
 	}
 	format := addFormat(cmd)
 	var mechs specsFlag
-	var spec, out string
+	var spec, named, out string
 	var seed uint64
 	var count int
 	var r harness.Recipe
 	f := cmd.Flags()
 	f.Var(&mechs, "mech", "mechanisms or layer patterns, between commas")
 	f.StringVar(&spec, "task", "opticks", "task, with options")
+	f.StringVar(&named, "recipe", "", "frozen recipe, in place of the task's default: "+recipeNames())
 	f.Uint64Var(&seed, "seed", 1, "seed of the first model and its data; each further one has the next")
 	f.IntVar(&count, "count", 1, "models of each mechanism")
 	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
@@ -72,6 +74,12 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		recipe, err := harness.RecipeFor(spec)
+		if named != "" {
+			recipe, err = harness.RecipeNamed(named)
+			if cmd.Flags().Changed("task") {
+				recipe.Task = spec
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -80,6 +88,14 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		return t.run(format.Format)
 	}
 	return cmd
+}
+
+func recipeNames() string {
+	var names []string
+	for _, r := range train.Recipes() {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // change takes over into the recipe what the flags set.

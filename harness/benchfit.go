@@ -12,9 +12,7 @@ import (
 func (s *suite) accuracy(b *testing.B) {
 	tasks := bench.tasks
 	if len(tasks) == 0 {
-		for _, r := range Recipes {
-			tasks = append(tasks, r.Task)
-		}
+		tasks = defaultTasks()
 	}
 	for _, spec := range tasks {
 		r, err := RecipeFor(spec)

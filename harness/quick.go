@@ -47,7 +47,7 @@ func (o QuickOptions) withDefaults() QuickOptions {
 		o.Seed = 1
 	}
 	if o.Recipe.Task == "" {
-		o.Recipe = quickRecipe
+		o.Recipe, _ = RecipeNamed("quick")
 	}
 	return o
 }

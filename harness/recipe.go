@@ -19,44 +19,25 @@ type Recipe struct {
 	Train train.Settings
 }
 
-// Recipes are the recipes of Accuracy, one a task.
-var Recipes = []Recipe{
-	{
-		Name: "recall", Task: "mqar",
-		Model: model.Config{Dim: 64, Layers: 2, Heads: 2, Positions: "rope", Tied: true},
-		Train: train.Settings{Steps: 1500, Batch: 64, Rate: 3e-3, FinalRate: 1e-4, Warmup: 100, Decay: 0.1, Clip: 1},
-	},
-	{
-		Name: "text", Task: "opticks:length=256,eval=65536",
-		Model: textModel,
-		Train: train.Settings{Steps: 3000, Batch: 16, Rate: 3e-3, FinalRate: 1e-4, Warmup: 100, Decay: 0.1, Clip: 1},
-	},
+// RecipeFor returns the default recipe for a task's spelling, of package train's frozen ones.
+func RecipeFor(spec string) (Recipe, error) { return fromTrain(train.RecipeFor(spec)) }
+
+// RecipeNamed returns the frozen recipe of that name.
+func RecipeNamed(name string) (Recipe, error) { return fromTrain(train.RecipeNamed(name)) }
+
+func fromTrain(r train.NamedRecipe, err error) (Recipe, error) {
+	return Recipe{Name: r.Name, Task: r.Task, Model: r.Model, Train: r.Settings}, err
 }
 
-// quickRecipe is the main job's: the text model for as many steps as its time allows.
-var quickRecipe = Recipe{
-	Name: "quick", Task: "opticks:eval=32768",
-	Model: textModel,
-	Train: train.Settings{Steps: 120, Batch: 2, Rate: 3e-3, FinalRate: 3e-4, Warmup: 20, Decay: 0.1, Clip: 1},
-}
-
-var textModel = model.Config{Dim: 64, Layers: 2, Heads: 2, Positions: "rope", MLP: "gelu", MLPWidth: 256, Tied: true}
-
-// RecipeFor returns the recipe for a task's spelling: that of the task's name, with the options of the spelling.
-func RecipeFor(spec string) (Recipe, error) {
-	name, _, _ := strings.Cut(spec, ":")
-	var names []string
-	for _, r := range Recipes {
-		own, _, _ := strings.Cut(r.Task, ":")
-		if own == name {
-			if spec != name {
-				r.Task = spec
-			}
-			return r, nil
+// defaultTasks are the tasks of Accuracy when none is asked for: each that has a recipe of its own name.
+func defaultTasks() []string {
+	var list []string
+	for _, r := range train.Recipes() {
+		if name, _, _ := strings.Cut(r.Task, ":"); name == r.Name {
+			list = append(list, r.Task)
 		}
-		names = append(names, own)
 	}
-	return Recipe{}, fmt.Errorf("task %q has no recipe: want one of %s", spec, strings.Join(names, ", "))
+	return list
 }
 
 // Hash names the recipe in result keys: it changes with every number that a result depends on, the data among them.

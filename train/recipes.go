@@ -36,6 +36,15 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "quick",
+		Help: "the main job's: rows of 1024 bytes, longer than the windows of sparse mechanisms, for as many steps as its time allows",
+		Recipe: Recipe{
+			Task:     "opticks:eval=32768",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 256, Positions: "rope", Tied: true},
+			Settings: Settings{Steps: 120, Batch: 2, Rate: 0.006, Warmup: 12, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks-long",
 		Help: "bytes of real text in minutes; full attention passes the order-4 model",
 		Recipe: Recipe{
