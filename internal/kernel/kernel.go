@@ -69,8 +69,8 @@ func MulScale(scale []float32, m, n, k int, a, b, c Mat) {
 // MulScratch is the number of floats that MulWith and MulAddWith can use: 208 KiB.
 const MulScratch = 256 * (192 + 16)
 
-// MulWith is Mul, with the same bits, for large products of a transposed A, as in the gradient of weights
-// (Xᵀ·dY): it copies blocks of A to scratch, which has MulScratch floats (fewer: Mul).
+// MulWith is Mul, with the same bits, for large products: where it pays, above all for a transposed A as in the
+// gradient of weights (Xᵀ·dY), it copies blocks of A to scratch, which has MulScratch floats (fewer: Mul).
 func MulWith(scratch []float32, m, n, k int, a, b, c Mat) {
 	mul(false, nil, m, n, k, &a, &b, &c, scratch)
 }

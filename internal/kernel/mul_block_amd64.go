@@ -7,7 +7,7 @@ package kernel
 // not depend on the cutting.
 const (
 	blockK = 256 // a panel of B, blockK x 16 (or 32) floats, stays in L1 under all row tiles
-	blockM = 192 // a block of Aᵀ, blockK x blockM floats, stays in L2 under all panels
+	blockM = 192 // a copied block of A, blockK x blockM floats, stays in L2 under all panels
 	// The rows of a copied block of Aᵀ are an odd number of cache lines apart, so that they do not
 	// fall in the same few sets.
 	blockLD = blockM + 16
@@ -38,7 +38,8 @@ func mulPanels32(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch [
 func mulBlocked(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch, panel []float32, width int) {
 	step := m
 	if scratch != nil {
-		step = blockM
+		blocks := (m + blockM - 1) / blockM
+		step = ((m+blocks-1)/blocks + 23) / 24 * 24 // equal blocks of whole row tiles, of 6 or 8
 	}
 	for p := 0; p < k; p += blockK {
 		kn := min(blockK, k-p)
@@ -49,8 +50,7 @@ func mulBlocked(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch, p
 			mn := min(step, m-i)
 			ai := a.From(i, p)
 			if scratch != nil {
-				copyRowsAVX2(&scratch[0], 4*blockLD, &ai.Data[0], 4*a.Col, kn, mn)
-				ai = Mat{scratch, 1, blockLD}
+				ai = copyBlock(scratch, &ai, mn, kn)
 			}
 			for j := 0; j < n; j += width {
 				nj := min(width, n-j)
@@ -64,4 +64,13 @@ func mulBlocked(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch, p
 			}
 		}
 	}
+}
+
+func copyBlock(scratch []float32, a *Mat, m, k int) Mat {
+	if a.Row == 1 {
+		copyRowsAVX2(&scratch[0], 4*blockLD, &a.Data[0], 4*a.Col, k, m)
+		return Mat{scratch, 1, blockLD}
+	}
+	copyRowsAVX2(&scratch[0], 4*blockK, &a.Data[0], 4*a.Row, m, k)
+	return Rows(scratch, blockK)
 }

@@ -22,8 +22,11 @@ func mulLevel(accumulate bool, scale []float32, m, n, k int, a, b, c *Mat, scrat
 	}
 	// A copied panel pays once it serves many rows, and only where B is neither narrow nor small.
 	if m >= 64 && n >= 16 && b.Row >= 128 && k*b.Row >= 1<<14 {
-		// Only Aᵀ is worth a copy: A by rows arrives in time from wherever it lies.
-		if a.Row != 1 || a.Col < 64 || n < 64 || len(scratch) < MulScratch {
+		// Aᵀ is worth a copy. A by rows arrives in time from wherever it lies, unless its rows
+		// fall in the same cache sets and are read for many panels.
+		columns := a.Row == 1 && a.Col >= 64 && n >= 64
+		rows := a.Col == 1 && a.Row%1024 == 0 && n >= 512
+		if len(scratch) < MulScratch || !columns && !rows {
 			scratch = nil
 		}
 		mulPanels(mode, scale, m, n, k, a, b, c, scratch)

@@ -201,6 +201,16 @@ func TestMulWith(t *testing.T) {
 		}
 		with.unhurt(t, nil)
 		scratch.unhurt(t, nil)
+
+		m, n, k = 70, 520, 300
+		x, w, y, z := uniform(m*1024), uniform(k*n), make([]float32, m*n), make([]float32, m*n)
+		MulWith(scratch.x, m, n, k, Rows(x, 1024), Rows(w, n), Rows(y, n))
+		Mul(m, n, k, Rows(x, 1024), Rows(w, n), Rows(z, n))
+		for i, v := range z {
+			if math.Float32bits(y[i]) != math.Float32bits(v) {
+				t.Fatalf("A by rows: element %d: %v with scratch, %v without", i, y[i], v)
+			}
+		}
 	})
 }
 
