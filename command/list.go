@@ -18,8 +18,8 @@ func newListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the mechanisms, by family, with their options",
-		Long: `List the mechanisms, by family: paper, masks, whether a mechanism is exact or approximates full
-attention, whether models are trained with it or it is applied at inference, when decoding gives what one
+		Long: `List the mechanisms, by family: paper, masks, whether a mechanism approximates full attention or is
+a function of its own, whether models are trained with it or it is applied at inference, when decoding gives what one
 pass gives, how the decoding state grows with the context, and options with their defaults.
 
 A mechanism with options is spelled name:option=value,option=value.`,
@@ -32,7 +32,7 @@ A mechanism with options is spelled name:option=value,option=value.`,
 	return cmd
 }
 
-var listHeader = []string{"mech", "family", "method", "year", "paper", "masks", "result", "use", "decode", "state", "quick", "options"}
+var listHeader = []string{"mech", "family", "method", "year", "paper", "masks", "function", "use", "decode", "state", "quick", "options"}
 
 func list(w io.Writer, f results.Format) error {
 	var rows [][]string
@@ -78,9 +78,9 @@ func list(w io.Writer, f results.Format) error {
 
 func describe(name string, m attn.Mechanism) []string {
 	info := m.Info()
-	result, use, decode, quick := "exact", "trained", "-", ""
+	result, use, decode, quick := "own", "trained", "-", ""
 	if info.Approximates {
-		result = "approximate"
+		result = "approximates full"
 	}
 	if info.Inference {
 		use = "inference"
