@@ -49,6 +49,8 @@ func reportOfPeak(b *testing.B, flops float64, f func()) {
 	b.ReportMetric(best, "of-peak-best")
 }
 
+var fmaSink float32
+
 func uniform(n int) []float32 {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	x := make([]float32, n)
