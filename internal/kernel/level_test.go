@@ -100,14 +100,6 @@ func normal(r *rand.Rand) func() float32 {
 
 func same(a, b float32) bool { return a == b || a != a && b != b }
 
-// near holds |a-b| against tol·(1+|b|), NaN and infinities exactly.
-func near(a, b float32, tol float64) bool {
-	if same(a, b) {
-		return true
-	}
-	return math.Abs(float64(a)-float64(b)) <= tol*(1+math.Abs(float64(b)))
-}
-
 // span is the number of floats that an [r, c] matrix needs from its first element on.
 func (m Mat) span(r, c int) int {
 	if r == 0 || c == 0 {

@@ -38,11 +38,15 @@ func combine(acc, w []float32, m Mat) {
 	}
 	// Up to one block of columns is held in registers over all rows. Wider ones go in bands of rows, so that
 	// memory is read about in the order in which it lies.
+	held := 64
+	if level == levelAVX512 {
+		held = 128
+	}
 	for j := 0; j < len(acc); j += strip {
 		c := min(len(acc)-j, strip)
 		band := rowsPerCall(c)
-		if c > 128 {
-			band = min(band, 16)
+		if c > held {
+			band = min(band, 32)
 		}
 		for r := 0; r < len(w); {
 			n := min(len(w)-r, band)
