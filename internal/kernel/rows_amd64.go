@@ -4,10 +4,10 @@
 
 package kernel
 
-// dotsAVX2 is Dots for rows > 0; ld and ahead (of the prefetch) in bytes.
+// dotsAVX2 is Dots for rows > 0; all strides in bytes.
 //
 //go:noescape
-func dotsAVX2(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int)
+func dotsAVX2(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int, pstride int, pstep int)
 
 // combineAVX2 is Combine for rows > 0; ld and ahead (of the prefetch) in bytes.
 //
@@ -24,10 +24,10 @@ func updateAVX2(s *float32, ld int, decay *float32, k *float32, rows int, v *flo
 //go:noescape
 func outerAVX2(s *float32, ld int, k *float32, rows int, v *float32, n int)
 
-// dotsAVX512 is Dots for rows > 0; ld and ahead (of the prefetch) in bytes.
+// dotsAVX512 is Dots for rows > 0; all strides in bytes.
 //
 //go:noescape
-func dotsAVX512(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int)
+func dotsAVX512(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int, pstride int, pstep int)
 
 // combineAVX512 is Combine for rows > 0; ld and ahead (of the prefetch) in bytes.
 //

@@ -4,14 +4,16 @@
 
 #include "textflag.h"
 
-// func dotsAVX2(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int)
+// func dotsAVX2(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int, pstride int, pstep int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·dotsAVX2(SB), NOSPLIT, $0-56
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-72
 	MOVQ out+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ ld+32(FP), DX
 	MOVQ rows+40(FP), BX
 	MOVQ m+24(FP), SI
+	MOVQ pstride+56(FP), R13
+	LEAQ (R13)(R13*2), R14
 
 group:
 	LEAQ    (SI)(DX*1), R8
@@ -36,27 +38,28 @@ group:
 	VXORPS  Y7, Y7, Y7
 	MOVQ    n+16(FP), R10
 	XORQ    R11, R11
-	MOVQ    ahead+48(FP), R12
+	MOVQ    SI, R12
+	ADDQ    ahead+48(FP), R12
 	SUBQ    $0x00000010, R10
 	JL      manyend
 
 many:
+	PREFETCHT0  (R12)
+	PREFETCHT0  (R12)(R13*1)
+	PREFETCHT0  (R12)(R13*2)
+	PREFETCHT0  (R12)(R14*1)
+	ADDQ        pstep+64(FP), R12
 	VMOVUPS     (CX)(R11*1), Y8
 	VFMADD231PS (SI)(R11*1), Y8, Y0
-	PREFETCHT0  (SI)(R12*1)
 	VFMADD231PS (DI)(R11*1), Y8, Y2
-	PREFETCHT0  (DI)(R12*1)
 	VFMADD231PS (R8)(R11*1), Y8, Y4
-	PREFETCHT0  (R8)(R12*1)
 	VFMADD231PS (R9)(R11*1), Y8, Y6
-	PREFETCHT0  (R9)(R12*1)
 	VMOVUPS     32(CX)(R11*1), Y8
 	VFMADD231PS 32(SI)(R11*1), Y8, Y1
 	VFMADD231PS 32(DI)(R11*1), Y8, Y3
 	VFMADD231PS 32(R8)(R11*1), Y8, Y5
 	VFMADD231PS 32(R9)(R11*1), Y8, Y7
 	ADDQ        $0x00000040, R11
-	ADDQ        $0x00000040, R12
 	SUBQ        $0x00000010, R10
 	JGE         many
 
@@ -72,7 +75,6 @@ one:
 	VFMADD231PS (R8)(R11*1), Y8, Y4
 	VFMADD231PS (R9)(R11*1), Y8, Y6
 	ADDQ        $0x00000020, R11
-	ADDQ        $0x00000020, R12
 	SUBQ        $0x00000008, R10
 	JGE         one
 
@@ -918,14 +920,16 @@ done:
 	VZEROUPPER
 	RET
 
-// func dotsAVX512(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int)
+// func dotsAVX512(out *float32, x *float32, n int, m *float32, ld int, rows int, ahead int, pstride int, pstep int)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·dotsAVX512(SB), NOSPLIT, $0-56
+TEXT ·dotsAVX512(SB), NOSPLIT, $0-72
 	MOVQ out+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ ld+32(FP), DX
 	MOVQ rows+40(FP), BX
 	MOVQ m+24(FP), SI
+	MOVQ pstride+56(FP), R13
+	LEAQ (R13)(R13*2), R14
 
 group:
 	LEAQ    (SI)(DX*1), R8
@@ -950,31 +954,33 @@ group:
 	VPXORD  Z7, Z7, Z7
 	MOVQ    n+16(FP), R10
 	XORQ    R11, R11
-	MOVQ    ahead+48(FP), R12
+	MOVQ    SI, R12
+	ADDQ    ahead+48(FP), R12
 	SUBQ    $0x00000020, R10
 	JL      manyend
 
 many:
+	PREFETCHT0  (R12)
+	PREFETCHT0  (R12)(R13*1)
+	PREFETCHT0  (R12)(R13*2)
+	PREFETCHT0  (R12)(R14*1)
+	ADDQ        pstep+64(FP), R12
+	PREFETCHT0  (R12)
+	PREFETCHT0  (R12)(R13*1)
+	PREFETCHT0  (R12)(R13*2)
+	PREFETCHT0  (R12)(R14*1)
+	ADDQ        pstep+64(FP), R12
 	VMOVUPS     (CX)(R11*1), Z8
 	VFMADD231PS (SI)(R11*1), Z8, Z0
-	PREFETCHT0  (SI)(R12*1)
 	VFMADD231PS (DI)(R11*1), Z8, Z2
-	PREFETCHT0  (DI)(R12*1)
 	VFMADD231PS (R8)(R11*1), Z8, Z4
-	PREFETCHT0  (R8)(R12*1)
 	VFMADD231PS (R9)(R11*1), Z8, Z6
-	PREFETCHT0  (R9)(R12*1)
 	VMOVUPS     64(CX)(R11*1), Z8
 	VFMADD231PS 64(SI)(R11*1), Z8, Z1
-	PREFETCHT0  64(SI)(R12*1)
 	VFMADD231PS 64(DI)(R11*1), Z8, Z3
-	PREFETCHT0  64(DI)(R12*1)
 	VFMADD231PS 64(R8)(R11*1), Z8, Z5
-	PREFETCHT0  64(R8)(R12*1)
 	VFMADD231PS 64(R9)(R11*1), Z8, Z7
-	PREFETCHT0  64(R9)(R12*1)
 	ADDQ        $0x00000080, R11
-	ADDQ        $0x00000080, R12
 	SUBQ        $0x00000020, R10
 	JGE         many
 
@@ -990,7 +996,6 @@ one:
 	VFMADD231PS (R8)(R11*1), Z8, Z4
 	VFMADD231PS (R9)(R11*1), Z8, Z6
 	ADDQ        $0x00000040, R11
-	ADDQ        $0x00000040, R12
 	SUBQ        $0x00000010, R10
 	JGE         one
 

@@ -20,12 +20,16 @@ func dots(out, x []float32, m Mat) {
 		}
 		return
 	}
+	pstride, pstep := 4*m.Row, 64
+	if m.Row == len(x) && m.Row%16 == 0 {
+		pstride, pstep = 64, 256
+	}
 	for r := 0; r < len(out); {
 		n := min(len(out)-r, rowsPerCall(len(x)))
 		if level == levelAVX512 {
-			dotsAVX512(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row))
+			dotsAVX512(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row), pstride, pstep)
 		} else {
-			dotsAVX2(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row))
+			dotsAVX2(&out[r], &x[0], len(x), &m.Data[r*m.Row], 4*m.Row, n, ahead(m.Row), pstride, pstep)
 		}
 		r += n
 	}
