@@ -77,9 +77,10 @@ type backwardHead struct {
 	dqt          []float32
 	lse, delta   []float32
 	s, ds        []float32 // Sᵀ, then P; dPᵀ, then dSᵀ
-	cleanK       []float32 // for the guarded path: without the rows that are not finite
-	cleanQ       []float32
+	cleanK       []float32 // for the guarded path: without the rows that are not finite; else a panel of K
+	cleanQ       []float32 // the same, of a tile of Q
 	cleanDO      []float32
+	panel        int // first key of the panel of K in cleanK, -1 for none
 	q, do        [backwardTiles]side
 	dirty        [backwardTiles]bool // a row of Q or dO is not finite
 	nan          [backwardTiles]bool // a row saw a NaN
@@ -174,6 +175,11 @@ func (a *backwardArgs) group(b *backwardHead, g attn.Segment, head, first int) {
 			break
 		}
 		end := (next/keyBlock + 1) * keyBlock
+		b.panel = -1
+		if b.k.apart(b.dk) {
+			b.panel = next
+			kernel.Copy(kernel.Rows(b.cleanK, b.dk), b.k.rows(next), min(end, g.Keys)-next, b.dk)
+		}
 		for i := range n {
 			for blk, ok := b.walk[i].block(b.p, end); ok; blk, ok = b.walk[i].block(b.p, end) {
 				b.step(i, blk)
@@ -226,15 +232,23 @@ func (b *backwardHead) step(i int, blk block) {
 	dq := kernel.Rows(b.dqt[i*b.tileK:], Lanes)
 	if blk.parts > 0 && !b.partsFinite(blk) {
 		b.guardedDQ(i, blk, dq)
+		b.panel = -1
 	} else {
+		if b.panel >= 0 {
+			k = kernel.Rows(b.cleanK[(blk.lo-b.panel)*b.dk:], b.dk)
+		}
 		kernel.MulAdd(b.dk, Lanes, keys, k.T(), ds, dq)
 	}
 	if blk.parts > 0 && b.dirty[i] {
 		b.guardedDKV(i, blk)
 		return
 	}
-	kernel.MulAdd(keys, b.dv, t.Rows, p, b.do[i].rows(0), b.gv.rows(blk.lo))
-	kernel.MulAdd(keys, b.dk, t.Rows, ds, b.q[i].rows(0), b.gk.rows(blk.lo))
+	// Every row of a tile is read once for each 6 keys: side by side they stay in the nearest cache.
+	do, q := kernel.Rows(b.cleanDO, b.dv), kernel.Rows(b.cleanQ, b.dk)
+	kernel.Copy(do, b.do[i].rows(0), t.Rows, b.dv)
+	kernel.Copy(q, b.q[i].rows(0), t.Rows, b.dk)
+	kernel.MulAdd(keys, b.dv, t.Rows, p, do, b.gv.rows(blk.lo))
+	kernel.MulAdd(keys, b.dk, t.Rows, ds, q, b.gk.rows(blk.lo))
 }
 
 // partsFinite reports whether the keys that some query of the tile does not see are finite.

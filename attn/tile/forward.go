@@ -53,7 +53,8 @@ type forwardHead struct {
 	k, v   side
 	q, o   []float32 // tiles of Qᵀ and Oᵀ
 	scores []float32 // Sᵀ
-	clean  []float32 // V without its non-finite rows, for the guarded path
+	clean  []float32 // V without its non-finite rows, for the guarded path; else a panel of V
+	panel  int       // first key of the panel of V in clean, -1 for none
 	state  [forwardTiles]kernel.Softmax
 	walk   [forwardTiles]cursor
 	tested [forwardTiles]bool // the tile has pairs that are hidden
@@ -75,7 +76,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		p: a.Pattern, dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
-		scores: s.Floats(keyBlock * Lanes), clean: s.Floats(keyBlock * c.ValueDim),
+		scores: s.Floats(keyBlock * Lanes), clean: s.Floats(keyBlock * c.ValueDim), panel: -1,
 	}
 	for i := range n {
 		t := tileAt(c, g, head, first+i)
@@ -121,6 +122,11 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 			return
 		}
 		end := (next/keyBlock + 1) * keyBlock
+		f.panel = -1
+		if !guarded && f.v.apart(f.dv) {
+			f.panel = next
+			kernel.Copy(kernel.Rows(f.clean, f.dv), f.v.rows(next), min(end, f.walk[from].t.Keys)-next, f.dv)
+		}
 		for i := from; i < to; i++ {
 			for b, ok := f.walk[i].block(f.p, end); ok; b, ok = f.walk[i].block(f.p, end) {
 				f.step(i, b, guarded)
@@ -159,7 +165,11 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 		f.guarded(i, b)
 		return
 	}
-	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, f.v.rows(b.lo).T(), scores, o)
+	v := f.v.rows(b.lo)
+	if f.panel >= 0 {
+		v = kernel.Rows(f.clean[(b.lo-f.panel)*f.dv:], f.dv)
+	}
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, v.T(), scores, o)
 }
 
 // guarded accumulates V of a block that holds hidden pairs: 0·NaN is NaN, so rows of V that are
