@@ -94,6 +94,26 @@ func mul6x16edgeAVX2(t *uint64)
 //go:noescape
 func mul6x8edgeAVX2(t *uint64)
 
+// mul3x32rowsAVX2 multiplies whole register tiles; see gen/multile.go.
+//
+//go:noescape
+func mul3x32rowsAVX2(t *uint64)
+
+// mul6x16rowsAVX2 multiplies whole register tiles; see gen/multile.go.
+//
+//go:noescape
+func mul6x16rowsAVX2(t *uint64)
+
+// mul6x16packedAVX2 multiplies whole register tiles; see gen/multile.go.
+//
+//go:noescape
+func mul6x16packedAVX2(t *uint64)
+
+// packColumns6AVX2 packs whole tiles of A read by columns; ld and next in bytes.
+//
+//go:noescape
+func packColumns6AVX2(dst *float32, next int, src *float32, ld int, k int, tiles int)
+
 // mul1x32AVX512 multiplies register tiles; see gen/mul.go.
 //
 //go:noescape
@@ -213,3 +233,13 @@ func mul8x32edgeAVX512(t *uint64)
 //
 //go:noescape
 func mul8x16edgeAVX512(t *uint64)
+
+// mul8x32packedAVX512 multiplies whole register tiles; see gen/multile.go.
+//
+//go:noescape
+func mul8x32packedAVX512(t *uint64)
+
+// packColumns8AVX512 packs whole tiles of A read by columns; ld and next in bytes.
+//
+//go:noescape
+func packColumns8AVX512(dst *float32, next int, src *float32, ld int, k int, tiles int)

@@ -8,9 +8,6 @@ package kernel
 const (
 	blockK = 256 // a panel of B, blockK x 16 (or 32) floats, stays in L1 under all row tiles
 	blockM = 192 // a copied block of A, blockK x blockM floats, stays in L2 under all panels
-	// The rows of a copied block of Aᵀ are an odd number of cache lines apart, so that they do not
-	// fall in the same few sets.
-	blockLD = blockM + 16
 )
 
 // mulPanels copies panels of B to the stack. Its columns lie far apart where they come from: in
@@ -48,9 +45,15 @@ func mulBlocked(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch, p
 		}
 		for i := 0; i < m; i += step {
 			mn := min(step, m-i)
-			ai := a.From(i, p)
-			if scratch != nil {
-				ai = copyBlock(scratch, &ai, mn, kn)
+			ai, packed := a.From(i, p), 0
+			switch {
+			case scratch == nil:
+			case a.Row == 1:
+				packColumns(scratch, mn, kn, &ai)
+				ai, packed = Mat{Data: scratch}, 4*packHeight()*kn
+			default:
+				copyRowsAVX2(&scratch[0], 4*blockK, &ai.Data[0], 4*ai.Row, mn, kn)
+				ai = Rows(scratch, blockK)
 			}
 			for j := 0; j < n; j += width {
 				nj := min(width, n-j)
@@ -60,17 +63,8 @@ func mulBlocked(mode int, scale []float32, m, n, k int, a, b, c *Mat, scratch, p
 				if mode == rescale {
 					s = scale[j:]
 				}
-				mulDirect(mode, s, mn, nj, kn, &ai, &bp, &cj)
+				mulDirect(mode, s, mn, nj, kn, &ai, &bp, &cj, packed)
 			}
 		}
 	}
-}
-
-func copyBlock(scratch []float32, a *Mat, m, k int) Mat {
-	if a.Row == 1 {
-		copyRowsAVX2(&scratch[0], 4*blockLD, &a.Data[0], 4*a.Col, k, m)
-		return Mat{scratch, 1, blockLD}
-	}
-	copyRowsAVX2(&scratch[0], 4*blockK, &a.Data[0], 4*a.Row, m, k)
-	return Rows(scratch, blockK)
 }

@@ -31,9 +31,9 @@ func mulReference(mode int, scale []float32, m, n, k int, a, b, c Mat) {
 		for j := range n {
 			x := &c.Data[i*c.Row+j]
 			switch mode {
-			case 0, 3:
+			case 0, 3, 5:
 				*x = 0
-			case 2:
+			case 2, 7:
 				*x *= scale[j]
 			}
 			for p := range k {
@@ -60,7 +60,39 @@ func runMul(mode int, scale []float32, m, n, k int, a, b, c Mat) {
 		MulWith(make([]float32, MulScratch), m, n, k, a, b, c)
 	case 4:
 		MulAddWith(make([]float32, MulScratch), m, n, k, a, b, c)
+	default: // A packed, with columns beside those of the sum
+		before, after := k%3, n%2
+		a, width := copyColumns(m, k, before, after, a), before+k+after
+		room := make([]float32, PackedFloats(m, width)+16)
+		packed := PackColumns(room[:PackedFloats(m, width)], m, width, a).From(before)
+		for _, x := range room[PackedFloats(m, width):] {
+			if x != 0 {
+				panic("PackColumns wrote behind its room")
+			}
+		}
+		switch mode {
+		case 5:
+			MulPacked(n, k, packed, b, c)
+		case 6:
+			MulAddPacked(n, k, packed, b, c)
+		case 7:
+			MulScalePacked(scale, n, k, packed, b, c)
+		}
 	}
+}
+
+// copyColumns returns a with contiguous columns, and others in front of and behind them.
+func copyColumns(m, k, before, after int, a Mat) Mat {
+	t := Mat{make([]float32, m*(before+k+after)), 1, m}
+	for i := range t.Data {
+		t.Data[i] = float32(math.NaN())
+	}
+	for p := range k {
+		for i := range m {
+			t.Data[(before+p)*m+i] = a.Data[i*a.Row+p*a.Col]
+		}
+	}
+	return t
 }
 
 // checkMul holds one product to the bit against the reference, on slices that end where the matrix does.
@@ -97,6 +129,9 @@ func checkMul(t *testing.T, r *rand.Rand, mode, m, n, k int, fill func() float32
 	gb.unhurt(t, func(int) bool { return false })
 }
 
+// modes are Mul, MulAdd, MulScale and the same with a packed A.
+var modes = []int{0, 1, 2, 5, 6, 7}
+
 var edges = []int{1, 2, 3, 4, 5, 6, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130}
 
 func TestMul(t *testing.T) {
@@ -109,12 +144,12 @@ func TestMul(t *testing.T) {
 		for _, m := range small {
 			for _, n := range small {
 				for _, k := range append([]int{0}, small...) {
-					checkMul(t, r, r.IntN(3), m, n, k, normal(r))
+					checkMul(t, r, modes[r.IntN(len(modes))], m, n, k, normal(r))
 				}
 			}
 		}
 		for range 150 {
-			checkMul(t, r, r.IntN(3), edges[r.IntN(len(edges))], edges[r.IntN(len(edges))], r.IntN(131), normal(r))
+			checkMul(t, r, modes[r.IntN(len(modes))], edges[r.IntN(len(edges))], edges[r.IntN(len(edges))], r.IntN(131), normal(r))
 		}
 		for _, m := range []int{0, 1} {
 			for _, n := range []int{0, 1} {
@@ -129,7 +164,7 @@ func TestMulSpecial(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
 		for _, size := range [][3]int{{1, 1, 1}, {7, 17, 9}, {13, 40, 5}, {6, 16, 64}} {
-			for mode := range 3 {
+			for _, mode := range modes {
 				checkMul(t, r, mode, size[0], size[1], size[2], func() float32 { return values[r.IntN(len(values)-3*r.IntN(2))] })
 			}
 		}
@@ -175,7 +210,7 @@ func TestMulLarge(t *testing.T) {
 			sizes = sizes[:1]
 		}
 		for _, s := range sizes {
-			for mode := range 5 {
+			for mode := range 8 {
 				t.Run(fmt.Sprint(s, mode), func(t *testing.T) { checkMul(t, r, mode, s[0], s[1], s[2], normal(r)) })
 			}
 		}

@@ -21,13 +21,6 @@ type tile struct {
 	cols       int // columns of the last vector, for edge kernels
 }
 
-// How C starts.
-const (
-	overwrite = iota // C = A·B
-	add              // C += A·B
-	rescale          // C = C·diag(scale) + A·B
-)
-
 // Which columns a tile kernel works on.
 const (
 	full     = iota // whole panels

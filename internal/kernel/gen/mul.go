@@ -20,6 +20,8 @@ func genMul(s isa) {
 		genTile(s, r, 2, true)
 		genTile(s, r, 1, true)
 	}
+	genWhole(s)
+	genPackColumns(s)
 }
 
 // genTile writes a product of `tiles` row tiles by `panels` column panels:
@@ -37,14 +39,7 @@ func genTile(s isa, rows, vecs int, masked bool) {
 	}
 	s.begin(name, "func(t *uint64)", "multiplies register tiles; see gen/mul.go.")
 	t := gp("t")
-	field := func(name string) Mem {
-		for i, f := range tileFields {
-			if f == name {
-				return Mem{Base: t, Disp: 8 * i}
-			}
-		}
-		panic(name)
-	}
+	field := func(name string) Mem { return tileField(t, name) }
 	word := func(name string) GPVirtual {
 		r := GP64()
 		MOVQ(field(name), r)
