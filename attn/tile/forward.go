@@ -33,7 +33,8 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 }
 
 func forwardFloats(s attn.Shape, tiles int) int {
-	return attn.ScratchFloats(tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes, keyBlock*s.ValueDim)
+	return attn.ScratchFloats(tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes,
+		keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock))
 }
 
 type forwardArgs struct {
@@ -53,11 +54,14 @@ type forwardHead struct {
 	k, v   side
 	q, o   []float32 // tiles of Qᵀ and Oᵀ
 	scores []float32 // Sᵀ
-	clean  []float32 // V without its non-finite rows, for the guarded path; else a panel of V
-	panel  int       // first key of the panel of V in clean, -1 for none
-	state  [forwardTiles]kernel.Softmax
-	walk   [forwardTiles]cursor
-	tested [forwardTiles]bool // the tile has pairs that are hidden
+	// The block of keys and values that all tiles of the group take in turn.
+	first       int // its first key, -1 for none
+	keys        kernel.Mat
+	panel       kernel.Packed // of V
+	roomK, room []float32
+	state       [forwardTiles]kernel.Softmax
+	walk        [forwardTiles]cursor
+	tested      [forwardTiles]bool // the tile has pairs that are hidden
 }
 
 // run computes a group of query tiles of one head. Within a head the last queries come first:
@@ -76,7 +80,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		p: a.Pattern, dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
-		scores: s.Floats(keyBlock * Lanes), clean: s.Floats(keyBlock * c.ValueDim), panel: -1,
+		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
 	}
 	for i := range n {
 		t := tileAt(c, g, head, first+i)
@@ -122,10 +126,23 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 			return
 		}
 		end := (next/keyBlock + 1) * keyBlock
-		f.panel = -1
-		if !guarded && f.v.apart(f.dv) {
-			f.panel = next
-			kernel.Copy(kernel.Rows(f.clean, f.dv), f.v.rows(next), min(end, f.walk[from].t.Keys)-next, f.dv)
+		// A copy pays from the second tile on.
+		users := 0
+		for i := from; i < to; i++ {
+			if w := &f.walk[i]; !w.done() && w.run.Lo < end {
+				users++
+			}
+		}
+		f.first = -1
+		if users > 1 {
+			f.first = next
+			keys := min(end, f.walk[from].t.Keys) - next
+			f.keys = f.k.rows(next)
+			if f.k.apart(f.dk) {
+				f.keys = kernel.Rows(f.roomK, f.dk)
+				kernel.Copy(f.keys, f.k.rows(next), keys, f.dk)
+			}
+			f.panel = kernel.PackColumns(f.room, f.dv, keys, f.v.rows(next).T())
 		}
 		for i := from; i < to; i++ {
 			for b, ok := f.walk[i].block(f.p, end); ok; b, ok = f.walk[i].block(f.p, end) {
@@ -155,7 +172,11 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 	keys := b.hi - b.lo
 	st, o := &f.state[i], kernel.Rows(f.tileO(i), Lanes)
 	scores := kernel.Rows(f.scores, Lanes)
-	kernel.Mul(keys, Lanes, f.dk, f.k.rows(b.lo), kernel.Rows(f.tileQ(i), Lanes), scores)
+	k := f.k.rows(b.lo)
+	if f.first >= 0 {
+		k = f.keys.From(b.lo-f.first, 0)
+	}
+	kernel.Mul(keys, Lanes, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), scores)
 	if b.parts > 0 {
 		f.tested[i] = true
 		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
@@ -165,11 +186,11 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 		f.guarded(i, b)
 		return
 	}
-	v := f.v.rows(b.lo)
-	if f.panel >= 0 {
-		v = kernel.Rows(f.clean[(b.lo-f.panel)*f.dv:], f.dv)
+	if f.first >= 0 {
+		kernel.MulScalePacked(st.Scale[:], Lanes, keys, f.panel.From(b.lo-f.first), scores, o)
+		return
 	}
-	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, v.T(), scores, o)
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, f.v.rows(b.lo).T(), scores, o)
 }
 
 // guarded accumulates V of a block that holds hidden pairs: 0·NaN is NaN, so rows of V that are
@@ -178,12 +199,12 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 func (f *forwardHead) guarded(i int, b block) {
 	st, o := &f.state[i], f.tileO(i)
 	for j := b.lo; j < b.hi; j++ {
-		row := f.clean[(j-b.lo)*f.dv:][:f.dv]
+		row := f.room[(j-b.lo)*f.dv:][:f.dv]
 		if copy(row, f.v.row(j, f.dv)); !finite(row) {
 			clear(row)
 		}
 	}
-	kernel.MulScale(st.Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.clean, f.dv).T(),
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.room, f.dv).T(),
 		kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))
 	for j := b.lo; j < b.hi; j++ {
 		v := f.v.row(j, f.dv)

@@ -56,9 +56,9 @@ func sideOf(v *attn.View, g attn.Segment, head int) side {
 // rows returns the matrix [keys, dim] from key j on.
 func (s side) rows(j int) kernel.Mat { return kernel.Rows(s.data[j*s.stride:], s.stride) }
 
-// apart reports whether rows of the given width lie so far from one another that a product which reads them by columns
-// gains from a copy: at 4 KiB, that of 8 heads of 128, all rows share one set of the nearest cache.
-func (s side) apart(dim int) bool { return s.stride > dim && s.stride%1024 == 0 }
+// apart reports whether the rows lie apart, with those of other heads between them. Then they share few sets of the
+// caches and lie in many pages: for 8 heads of 128 all of them in one set of the nearest cache.
+func (s side) apart(dim int) bool { return s.stride > dim }
 
 func (s side) row(j, dim int) []float32 { return s.data[j*s.stride:][:dim] }
 

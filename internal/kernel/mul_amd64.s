@@ -3811,7 +3811,7 @@ store:
 	RET
 
 // func packColumns6AVX2(dst *float32, next int, src *float32, ld int, k int, tiles int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packColumns6AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ next+8(FP), CX
@@ -3819,25 +3819,28 @@ TEXT ·packColumns6AVX2(SB), NOSPLIT, $0-48
 	MOVQ ld+24(FP), BX
 	MOVQ k+32(FP), SI
 	MOVQ tiles+40(FP), DI
-
-tile:
-	MOVQ DX, R8
-	MOVQ AX, R9
-	MOVQ SI, R10
+	MOVQ BX, R8
+	SHLQ $0x03, R8
 
 column:
-	VMOVUPS (R8), X0
-	VMOVSD  16(R8), X1
-	VMOVUPS X0, (R9)
-	VMOVSD  X1, 16(R9)
-	ADDQ    BX, R8
-	ADDQ    $0x18, R9
-	DECQ    R10
-	JNZ     column
-	ADDQ    $0x18, DX
-	ADDQ    CX, AX
-	DECQ    DI
-	JNZ     tile
+	MOVQ DX, R9
+	MOVQ AX, R10
+	MOVQ DI, R11
+
+tile:
+	PREFETCHT0 (R9)(R8*1)
+	VMOVUPS    (R9), X0
+	VMOVSD     16(R9), X1
+	VMOVUPS    X0, (R10)
+	VMOVSD     X1, 16(R10)
+	ADDQ       $0x18, R9
+	ADDQ       CX, R10
+	DECQ       R11
+	JNZ        tile
+	ADDQ       BX, DX
+	ADDQ       $0x18, AX
+	DECQ       SI
+	JNZ        column
 	VZEROUPPER
 	RET
 
@@ -8921,7 +8924,7 @@ store:
 	RET
 
 // func packColumns8AVX512(dst *float32, next int, src *float32, ld int, k int, tiles int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packColumns8AVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ next+8(FP), CX
@@ -8929,22 +8932,25 @@ TEXT ·packColumns8AVX512(SB), NOSPLIT, $0-48
 	MOVQ ld+24(FP), BX
 	MOVQ k+32(FP), SI
 	MOVQ tiles+40(FP), DI
-
-tile:
-	MOVQ DX, R8
-	MOVQ AX, R9
-	MOVQ SI, R10
+	MOVQ BX, R8
+	SHLQ $0x03, R8
 
 column:
-	VMOVUPS (R8), Y0
-	VMOVUPS Y0, (R9)
-	ADDQ    BX, R8
-	ADDQ    $0x20, R9
-	DECQ    R10
-	JNZ     column
-	ADDQ    $0x20, DX
-	ADDQ    CX, AX
-	DECQ    DI
-	JNZ     tile
+	MOVQ DX, R9
+	MOVQ AX, R10
+	MOVQ DI, R11
+
+tile:
+	PREFETCHT0 (R9)(R8*1)
+	VMOVUPS    (R9), Y0
+	VMOVUPS    Y0, (R10)
+	ADDQ       $0x20, R9
+	ADDQ       CX, R10
+	DECQ       R11
+	JNZ        tile
+	ADDQ       BX, DX
+	ADDQ       $0x20, AX
+	DECQ       SI
+	JNZ        column
 	VZEROUPPER
 	RET

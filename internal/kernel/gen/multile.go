@@ -230,8 +230,8 @@ func tileField(t GPVirtual, name string) Mem {
 	panic(name)
 }
 
-// genPackColumns writes k rows of `rows` floats each, row after row, from A whose column p lies at src + p·ld: one
-// tile of a packed A after the other, `next` bytes apart.
+// genPackColumns writes k rows of `rows` floats each to every tile of a packed A, `next` bytes apart, from A whose
+// column p lies at src + p·ld. It goes by columns, each of which is a row of values in memory.
 func genPackColumns(s isa) {
 	rows := 6
 	if s.wide() {
@@ -239,12 +239,16 @@ func genPackColumns(s isa) {
 	}
 	s.begin(fmt.Sprintf("packColumns%d", rows), "func(dst *float32, next int, src *float32, ld, k, tiles int)", "packs whole tiles of A read by columns; ld and next in bytes.")
 	dst, next, src, ld, k, tiles := gp("dst"), gp("next"), gp("src"), gp("ld"), gp("k"), gp("tiles")
-	Label("tile")
+	ahead := GP64()
+	MOVQ(ld, ahead)
+	SHLQ(Imm(3), ahead)
+	Label("column")
 	from, to, n := GP64(), GP64(), GP64()
 	MOVQ(src, from)
 	MOVQ(dst, to)
-	MOVQ(k, n)
-	Label("column")
+	MOVQ(tiles, n)
+	Label("tile")
+	PREFETCHT0(Mem{Base: from, Index: ahead, Scale: 1})
 	if rows == 8 {
 		y := YMM()
 		VMOVUPS(Mem{Base: from}, y)
@@ -256,13 +260,13 @@ func genPackColumns(s isa) {
 		VMOVUPS(x, Mem{Base: to})
 		VMOVSD(w, Mem{Base: to, Disp: 16})
 	}
-	ADDQ(ld, from)
-	ADDQ(Imm(uint64(4*rows)), to)
+	ADDQ(Imm(uint64(4*rows)), from)
+	ADDQ(next, to)
 	DECQ(n)
-	JNZ(LabelRef("column"))
-	ADDQ(Imm(uint64(4*rows)), src)
-	ADDQ(next, dst)
-	DECQ(tiles)
 	JNZ(LabelRef("tile"))
+	ADDQ(ld, src)
+	ADDQ(Imm(uint64(4*rows)), dst)
+	DECQ(k)
+	JNZ(LabelRef("column"))
 	end()
 }
