@@ -67,7 +67,7 @@ func forwardScratch(s attn.Shape, queries int) int64 {
 	if s.Batch == 0 || queries == 0 {
 		return 0
 	}
-	return 4 * int64(forwardFloats(s, min(forwardTiles, ceil(queries, Lanes))))
+	return 4 * int64(forwardFloats(s, forwardGroup(s, queries)))
 }
 
 // bytesOf returns what a workspace counts for a slice of n floats.

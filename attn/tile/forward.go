@@ -22,14 +22,20 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 		return
 	}
 	args := forwardArgs{
-		Softmax: a, call: *c, scale: a.scale(c), lse: lse, atLeast: atLeast,
-		groups: ceil(n, forwardTiles*Lanes), tiles: min(forwardTiles, ceil(n, Lanes)),
+		Softmax: a, call: *c, scale: a.scale(c), lse: lse, atLeast: atLeast, tiles: forwardGroup(c.Shape, n),
 	}
+	args.groups = ceil(n, args.tiles*Lanes)
 	args.call.Saved = nil
 	tasks := c.NumSegments() * c.Heads * args.groups
 	attn.Parallel(ws, tasks, forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
 		a.run(s, task)
 	})
+}
+
+// forwardGroup returns the number of query tiles in a group, fewer where there would be too few groups for the cores.
+func forwardGroup(s attn.Shape, queries int) int {
+	tiles := ceil(queries, Lanes)
+	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/16))
 }
 
 func forwardFloats(s attn.Shape, tiles int) int {
@@ -71,8 +77,8 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	group := a.groups - 1 - task%a.groups
 	head := task / a.groups % c.Heads
 	g := c.Segment(task / a.groups / c.Heads)
-	first := group * forwardTiles
-	n := min(forwardTiles, ceil(g.Queries, Lanes)-first)
+	first := group * a.tiles
+	n := min(a.tiles, ceil(g.Queries, Lanes)-first)
 	if n <= 0 || g.Queries < a.atLeast {
 		return
 	}

@@ -37,7 +37,7 @@ func (a Softmax) scale(c *attn.Call) float32 {
 // Query tiles that share a walk over the keys, so that a block of K and V is read from the near
 // cache by all but the first.
 const (
-	forwardTiles  = 8
+	forwardTiles  = 16
 	backwardTiles = 4
 )
 
