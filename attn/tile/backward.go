@@ -13,318 +13,291 @@ import (
 //	Sᵀ = K·Qᵀ, dPᵀ = V·dOᵀ, dS = P∘(dP - D)·scale with D[i] = do[i]·o[i],
 //	dV += Pᵀ·dO, dK += dSᵀ·Q, dQᵀ += Kᵀ·dSᵀ
 //
-// A task owns dK and dV of one key/value head and sums them over its query heads and tiles in
-// order. Where there are fewer than 8 such heads, each is shared by several tasks; the
-// first adds to the gradient, the others to scratch that is added afterwards, in order. The
-// split depends on the shape alone, and so do the bits.
+// A task takes blocks of keys of one key/value head, each past all queries that see it, so that the block and its
+// gradients stay in the near cache (Dao 2023, arXiv:2307.08691). Where there are fewer than 8 such heads, each is shared
+// by several tasks: by its query heads, whose sums of dK and dV then go to scratch that is added afterwards, in
+// order, and by its blocks, with sums of dQ. The split depends on the shape alone, and so do the bits.
 func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return
 	}
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	parts := backwardParts(c.Shape)
-	extra := c.Batch * c.KVHeads * (parts - 1)
+	n := backwardSplit(c.Shape)
 	args := backwardArgs{
-		Softmax: a, call: *c, grads: *g, scale: a.scale(c), lse: c.Saved.Part(0), parts: parts,
-		tiles: min(backwardTiles, ceil(c.QueryLen, Lanes)),
-		dk:    ws.Floats(extra * c.KeyLen * c.KeyDim),
-		dv:    ws.Floats(extra * c.KeyLen * c.ValueDim),
+		Softmax: a, call: *c, grads: *g, scale: a.scale(c), lse: c.Saved.Part(0), parts: n,
+		delta: ws.Floats(c.Batch * c.Heads * c.QueryLen),
+		dq:    ws.Floats(n.extraQ(c.Shape)),
+		dk:    ws.Floats(n.extraKV(c.Shape) * c.KeyDim),
+		dv:    ws.Floats(n.extraKV(c.Shape) * c.ValueDim),
 	}
 	args.call.Saved = nil
-	tasks := c.Batch * c.KVHeads * parts
-	attn.Parallel(ws, tasks, backwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *backwardArgs, task int) {
+	attn.Parallel(ws, c.Batch*c.Heads, 0, deltaArgs{args}, func(_ *attn.Scratch, a *deltaArgs, task int) { a.run(task) })
+	tasks := c.Batch * c.KVHeads * n.heads * n.blocks
+	attn.Parallel(ws, tasks, backwardFloats(c.Shape), args, func(s *attn.Scratch, a *backwardArgs, task int) {
 		a.run(s, task)
 	})
-	if parts > 1 {
-		attn.Parallel(ws, c.Batch*c.KVHeads, 0, partsArgs{args}, func(_ *attn.Scratch, a *partsArgs, task int) {
-			a.merge(task)
+	if n.heads*n.blocks > 1 {
+		attn.Parallel(ws, c.Batch*c.KVHeads, 0, mergeArgs{args}, func(_ *attn.Scratch, a *mergeArgs, task int) {
+			a.run(task)
 		})
 	}
 }
 
-// backwardParts returns the number of tasks that share a key/value head.
-func backwardParts(s attn.Shape) int {
-	heads := max(1, s.Batch*s.KVHeads)
-	units := s.Heads / s.KVHeads * ceil(s.QueryLen, backwardTiles*Lanes)
-	return max(1, min(ceil(8, heads), units))
+// split is the number of tasks that share a key/value head.
+type split struct {
+	heads  int // by query heads: sums of dK and dV for each but the first
+	blocks int // by blocks of keys: sums of dQ for each but the first
 }
 
-func backwardFloats(s attn.Shape, tiles int) int {
+func backwardSplit(s attn.Shape) split {
+	want := ceil(8, max(1, s.Batch*s.KVHeads))
+	heads := min(s.Heads/s.KVHeads, want)
+	return split{heads, max(1, min(ceil(want, heads), ceil(s.KeyLen, keyBlock)))}
+}
+
+func (n split) extraQ(s attn.Shape) int {
+	return s.Batch * s.Heads * (n.blocks - 1) * s.QueryLen * s.KeyDim
+}
+
+// extraKV returns the number of rows of dK, and of dV.
+func (n split) extraKV(s attn.Shape) int { return s.Batch * s.KVHeads * (n.heads - 1) * s.KeyLen }
+
+func backwardFloats(s attn.Shape) int {
 	dk, dv := s.KeyDim, s.ValueDim
-	return attn.ScratchFloats(tiles*dk*Lanes, tiles*dv*Lanes, tiles*dk*Lanes, tiles*Lanes, tiles*Lanes,
-		keyBlock*Lanes, keyBlock*Lanes, keyBlock*dk, Lanes*dk, Lanes*dv)
+	return attn.ScratchFloats(dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
+		keyBlock*dk, keyBlock*dv, keyBlock*dk, keyBlock*dv, kernel.PackedFloats(dk, keyBlock), keyBlock*dk)
 }
 
 type backwardArgs struct {
 	Softmax
-	call   attn.Call
-	grads  attn.Grads
-	scale  float32
-	lse    []float32 // [batch, heads, queries]
-	parts  int       // tasks a key/value head
-	tiles  int       // in a group
-	dk, dv []float32 // [batch, kv heads, parts-1, keys, dim], the sums of all parts but the first
+	call       attn.Call
+	grads      attn.Grads
+	scale      float32
+	lse, delta []float32 // [batch, heads, queries]
+	parts      split
+	dq         []float32 // [batch, heads, parts.blocks-1, queries, dim]
+	dk, dv     []float32 // [batch, kv heads, parts.heads-1, keys, dim]
 }
 
-// backwardHead is a worker's view of one query head and group of tiles.
+type deltaArgs struct{ backwardArgs }
+
+// run computes scale·D of all queries of a head.
+func (a *deltaArgs) run(task int) {
+	c := &a.call
+	row, head := task/c.Heads, task%c.Heads
+	for i := range c.NumSegments() {
+		g := c.Segment(i)
+		if g.Row != row {
+			continue
+		}
+		for q := g.Query0; q < g.Query0+g.Queries; q++ {
+			a.delta[task*c.QueryLen+q] = a.scale * kernel.Dot(a.grads.Out.Row(row, q, head), c.Out.Row(row, q, head))
+		}
+	}
+}
+
+// backwardHead is a worker's view of one key/value head.
 type backwardHead struct {
-	p            Pattern
-	dk, dv       int
-	k, v         side
-	gk, gv       side      // where their gradients go
-	qt, dot      []float32 // tiles of Qᵀ·scale·log₂e and dOᵀ·scale
-	dqt          []float32
-	lse, delta   []float32
-	s, ds        []float32 // Sᵀ, then P; dPᵀ, then dSᵀ
-	cleanK       []float32 // for the guarded path: without the rows that are not finite; else a panel of K
-	cleanQ       []float32 // the same, of a tile of Q
-	cleanDO      []float32
-	panel        int // first key of the panel of K in cleanK, -1 for none
-	q, do        [backwardTiles]side
-	dirty        [backwardTiles]bool // a row of Q or dO is not finite
-	nan          [backwardTiles]bool // a row saw a NaN
-	walk         [backwardTiles]cursor
-	tileK, tileV int // floats a tile of width dk and dv
+	p      Pattern
+	dk, dv int
+	k, v   side
+	// The block of keys: rows of K and V, Kᵀ, and their gradients.
+	lo, hi     int
+	keys, vals kernel.Mat
+	packed     kernel.Packed
+	gk, gv     []float32
+	// The tile of queries.
+	t          Tile
+	q, do      side
+	qt, dot    []float32  // Qᵀ·scale·log₂e and dOᵀ·scale
+	qRow, dRow kernel.Mat // rows of Q and dO
+	dqt        []float32
+	lse, delta []float32
+	s, ds      []float32 // Sᵀ, then P; dPᵀ, then dSᵀ
+
+	roomK, roomV, room, clean []float32
 }
 
-// run adds the query groups of one key/value head whose number leaves the task's part as the
-// remainder.
+// run takes the blocks of keys of a head whose number leaves the task's part as the remainder.
 func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	c := &a.call
-	part := task % a.parts
-	kv := task / a.parts % c.KVHeads
-	row := task / a.parts / c.KVHeads
+	part := task % a.parts.blocks
+	heads := task / a.parts.blocks % a.parts.heads
+	kv := task / a.parts.blocks / a.parts.heads % c.KVHeads
+	row := task / a.parts.blocks / a.parts.heads / c.KVHeads
 	group := c.Heads / c.KVHeads
 	dk, dv := c.KeyDim, c.ValueDim
 	b := backwardHead{
-		p: a.Pattern, dk: dk, dv: dv, tileK: dk * Lanes, tileV: dv * Lanes,
-		qt: s.Floats(a.tiles * dk * Lanes), dot: s.Floats(a.tiles * dv * Lanes), dqt: s.Floats(a.tiles * dk * Lanes),
-		lse: s.Floats(a.tiles * Lanes), delta: s.Floats(a.tiles * Lanes),
-		s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
-		cleanK: s.Floats(keyBlock * dk), cleanQ: s.Floats(Lanes * dk), cleanDO: s.Floats(Lanes * dv),
+		p: a.Pattern, dk: dk, dv: dv,
+		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
+		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
+		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
+		roomK: s.Floats(keyBlock * dk), roomV: s.Floats(keyBlock * dv), gk: s.Floats(keyBlock * dk), gv: s.Floats(keyBlock * dv),
+		room: s.Floats(kernel.PackedFloats(dk, keyBlock)), clean: s.Floats(keyBlock * dk),
 	}
-	sumK, sumV := a.sums(row, kv, part)
-	if part > 0 {
-		clear(sumK)
-		clear(sumV)
+	for head := kv*group + heads; part > 0 && head < (kv+1)*group; head += a.parts.heads {
+		clear(a.sumQ(row, head, part))
 	}
 	unit := 0
 	for i := range c.NumSegments() {
 		g := c.Segment(i)
-		if g.Row != row || g.Keys == 0 {
+		if g.Row != row {
 			continue
 		}
 		b.k, b.v = sideOf(&c.K, g, kv), sideOf(&c.V, g, kv)
-		if part == 0 {
-			b.gk, b.gv = sideOf(&a.grads.K, g, kv), sideOf(&a.grads.V, g, kv)
-		} else {
-			b.gk, b.gv = side{sumK[g.Key0*dk:], dk}, side{sumV[g.Key0*dv:], dv}
-		}
-		for head := kv * group; head < (kv+1)*group; head++ {
-			for first := 0; first*Lanes < g.Queries; first += backwardTiles {
-				if unit%a.parts == part {
-					a.group(&b, g, head, first)
-				}
-				unit++
+		for lo := 0; lo < g.Keys; lo += keyBlock {
+			if unit++; (unit-1)%a.parts.blocks != part {
+				continue
 			}
+			b.load(lo, min(lo+keyBlock, g.Keys))
+			for head := kv*group + heads; head < (kv+1)*group; head += a.parts.heads {
+				for n := 0; n*Lanes < g.Queries; n++ {
+					a.tile(&b, g, head, n, part)
+				}
+			}
+			a.store(&b, g, kv, heads)
 		}
 	}
 }
 
-// sums returns the scratch of a part, nothing for part 0.
-func (a *backwardArgs) sums(row, kv, part int) (dk, dv []float32) {
-	if part == 0 {
-		return nil, nil
-	}
+// sumQ returns the scratch for dQ of a part after the first, [queries, dim].
+func (a *backwardArgs) sumQ(row, head, part int) []float32 {
+	n := a.call.QueryLen * a.call.KeyDim
+	return a.dq[((row*a.call.Heads+head)*(a.parts.blocks-1)+part-1)*n:][:n]
+}
+
+// sumsKV returns the scratch for dK and dV of the query heads after the first ones, [keys, dim].
+func (a *backwardArgs) sumsKV(row, kv, heads int) (dk, dv []float32) {
 	c := &a.call
-	n := ((row*c.KVHeads+kv)*(a.parts-1) + part - 1) * c.KeyLen
+	n := ((row*c.KVHeads+kv)*(a.parts.heads-1) + heads - 1) * c.KeyLen
 	return a.dk[n*c.KeyDim:][:c.KeyLen*c.KeyDim], a.dv[n*c.ValueDim:][:c.KeyLen*c.ValueDim]
 }
 
-type partsArgs struct{ backwardArgs }
+// load brings the keys lo to hi-1.
+func (b *backwardHead) load(lo, hi int) {
+	n := hi - lo
+	b.lo, b.hi, b.keys, b.vals = lo, hi, b.k.rows(lo), b.v.rows(lo)
+	if b.k.apart(b.dk) {
+		b.keys = kernel.Rows(b.roomK, b.dk)
+		kernel.Copy(b.keys, b.k.rows(lo), n, b.dk)
+	}
+	if b.v.apart(b.dv) {
+		b.vals = kernel.Rows(b.roomV, b.dv)
+		kernel.Copy(b.vals, b.v.rows(lo), n, b.dv)
+	}
+	b.packed = kernel.PackColumns(b.room, b.dk, n, b.keys.T())
+	clear(b.gk[:n*b.dk])
+	clear(b.gv[:n*b.dv])
+}
 
-// merge adds the sums of all parts but the first to the gradient of a key/value head.
-func (a *partsArgs) merge(task int) {
-	c := &a.call
-	kv, row := task%c.KVHeads, task/c.KVHeads
-	for part := 1; part < a.parts; part++ {
-		dk, dv := a.sums(row, kv, part)
-		for j := range c.KeyLen {
-			kernel.Axpy(1, dk[j*c.KeyDim:][:c.KeyDim], a.grads.K.Row(row, j, kv))
-			kernel.Axpy(1, dv[j*c.ValueDim:][:c.ValueDim], a.grads.V.Row(row, j, kv))
+// store adds the gradients of the block to where they go.
+func (a *backwardArgs) store(b *backwardHead, g attn.Segment, kv, heads int) {
+	for j := b.lo; j < b.hi; j++ {
+		gk, gv := b.gk[(j-b.lo)*b.dk:][:b.dk], b.gv[(j-b.lo)*b.dv:][:b.dv]
+		if heads == 0 {
+			kernel.Add(a.grads.K.Row(g.Row, g.Key0+j, kv), gk)
+			kernel.Add(a.grads.V.Row(g.Row, g.Key0+j, kv), gv)
+			continue
 		}
+		sumK, sumV := a.sumsKV(g.Row, kv, heads)
+		copy(sumK[(g.Key0+j)*b.dk:], gk)
+		copy(sumV[(g.Key0+j)*b.dv:], gv)
 	}
 }
 
-// group computes up to backwardTiles tiles of a head, all of them over one panel of keys before the next.
-func (a *backwardArgs) group(b *backwardHead, g attn.Segment, head, first int) {
+type mergeArgs struct{ backwardArgs }
+
+// run adds the sums in scratch to the gradients of a key/value head and its query heads.
+func (a *mergeArgs) run(task int) {
 	c := &a.call
-	n := min(backwardTiles, ceil(g.Queries, Lanes)-first)
-	for i := range n {
-		a.load(b, g, head, first, i)
-	}
-	for {
-		next := -1
-		for i := range n {
-			if w := &b.walk[i]; !w.done() && (next < 0 || w.run.Lo < next) {
-				next = w.run.Lo
+	kv, row, group := task%c.KVHeads, task/c.KVHeads, c.Heads/c.KVHeads
+	for i := range c.NumSegments() {
+		g := c.Segment(i)
+		if g.Row != row {
+			continue
+		}
+		for heads := 1; heads < a.parts.heads; heads++ {
+			dk, dv := a.sumsKV(row, kv, heads)
+			for j := g.Key0; j < g.Key0+g.Keys; j++ {
+				kernel.Add(a.grads.K.Row(row, j, kv), dk[j*c.KeyDim:][:c.KeyDim])
+				kernel.Add(a.grads.V.Row(row, j, kv), dv[j*c.ValueDim:][:c.ValueDim])
 			}
 		}
-		if next < 0 {
-			break
-		}
-		end := (next/keyBlock + 1) * keyBlock
-		b.panel = -1
-		if b.k.apart(b.dk) {
-			b.panel = next
-			kernel.Copy(kernel.Rows(b.cleanK, b.dk), b.k.rows(next), min(end, g.Keys)-next, b.dk)
-		}
-		for i := range n {
-			for blk, ok := b.walk[i].block(b.p, end); ok; blk, ok = b.walk[i].block(b.p, end) {
-				b.step(i, blk)
+		for part := 1; part < a.parts.blocks; part++ {
+			for head := kv * group; head < (kv+1)*group; head++ {
+				dq := a.sumQ(row, head, part)
+				for q := g.Query0; q < g.Query0+g.Queries; q++ {
+					kernel.Add(a.grads.Q.Row(row, q, head), dq[q*c.KeyDim:][:c.KeyDim])
+				}
 			}
 		}
 	}
-	for i := range n {
-		dq := kernel.Rows(a.grads.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), a.grads.Q.TimeStride)
-		kernel.UnpackAdd(dq, b.dqt[i*b.tileK:], b.walk[i].t.Rows, c.KeyDim, nil)
-	}
 }
 
-// load packs tile i of a group.
-func (a *backwardArgs) load(b *backwardHead, g attn.Segment, head, first, i int) {
+// tile takes the keys of the block that tile n of a query head sees.
+func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, head, n, part int) {
 	c := &a.call
-	t := tileAt(c, g, head, first+i)
-	at := g.Query0 + (first+i)*Lanes
-	b.walk[i] = newCursor(b.p, t)
-	b.q[i] = side{c.Q.From(g.Row, at, head), c.Q.TimeStride}
-	b.do[i] = side{a.grads.Out.From(g.Row, at, head), a.grads.Out.TimeStride}
-	qt, dot := b.qt[i*b.tileK:][:b.tileK], b.dot[i*b.tileV:][:b.tileV]
-	kernel.Pack(qt, b.q[i].rows(0), t.Rows, b.dk, a.scale*kernel.Log2E)
-	kernel.Pack(dot, b.do[i].rows(0), t.Rows, b.dv, a.scale)
-	b.dirty[i] = !finite(qt) || !finite(dot)
-	clear(b.dqt[i*b.tileK:][:b.tileK])
-	lse, delta := b.lse[i*Lanes:][:Lanes], b.delta[i*Lanes:][:Lanes]
-	copy(lse, a.lse[(g.Row*c.Heads+head)*c.QueryLen+at:][:t.Rows])
-	for l := range t.Rows {
-		delta[l] = a.scale * kernel.Dot(b.do[i].row(l, b.dv), c.Out.Row(g.Row, at+l, head))
-	}
-	b.nan[i] = slices.ContainsFunc(lse[:t.Rows], func(x float32) bool { return x != x })
-	for l := t.Rows; l < Lanes; l++ {
-		lse[l], delta[l] = kernel.NegInf, 0
-	}
-}
-
-// step takes a block of keys into tile i.
-func (b *backwardHead) step(i int, blk block) {
-	t, keys := b.walk[i].t, blk.hi-blk.lo
-	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
-	k := b.k.rows(blk.lo)
-	kernel.Mul(keys, Lanes, b.dk, k, kernel.Rows(b.qt[i*b.tileK:], Lanes), p)
-	blk.hide(b.p, t, b.s, kernel.NegInf)
-	kernel.Weights(b.s, keys, b.lse[i*Lanes:])
-	if b.nan[i] { // -Inf minus NaN
-		blk.hide(b.p, t, b.s, 0)
-	}
-	kernel.Mul(keys, Lanes, b.dv, b.v.rows(blk.lo), kernel.Rows(b.dot[i*b.tileV:], Lanes), ds)
-	kernel.WeightsGrad(b.s, b.ds, keys, b.delta[i*Lanes:])
-	dq := kernel.Rows(b.dqt[i*b.tileK:], Lanes)
-	if blk.parts > 0 && !b.partsFinite(blk) {
-		b.guardedDQ(i, blk, dq)
-		b.panel = -1
-	} else {
-		if b.panel >= 0 {
-			k = kernel.Rows(b.cleanK[(blk.lo-b.panel)*b.dk:], b.dk)
-		}
-		kernel.MulAdd(b.dk, Lanes, keys, k.T(), ds, dq)
-	}
-	if blk.parts > 0 && b.dirty[i] {
-		b.guardedDKV(i, blk)
+	t := tileAt(c, g, head, n)
+	walk := cursor{t, b.p.Next(t, b.lo)}
+	blk, ok := walk.block(b.p, b.hi)
+	if !ok {
 		return
 	}
-	// Every row of a tile is read once for each 6 keys: side by side they stay in the nearest cache.
-	do, q := kernel.Rows(b.cleanDO, b.dv), kernel.Rows(b.cleanQ, b.dk)
-	kernel.Copy(do, b.do[i].rows(0), t.Rows, b.dv)
-	kernel.Copy(q, b.q[i].rows(0), t.Rows, b.dk)
-	kernel.MulAdd(keys, b.dv, t.Rows, p, do, b.gv.rows(blk.lo))
-	kernel.MulAdd(keys, b.dk, t.Rows, ds, q, b.gk.rows(blk.lo))
+	at := g.Query0 + n*Lanes
+	b.t = t
+	b.q = side{c.Q.From(g.Row, at, head), c.Q.TimeStride}
+	b.do = side{a.grads.Out.From(g.Row, at, head), a.grads.Out.TimeStride}
+	kernel.Copy(b.qRow, b.q.rows(0), t.Rows, b.dk)
+	kernel.Copy(b.dRow, b.do.rows(0), t.Rows, b.dv)
+	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.scale*kernel.Log2E)
+	kernel.Pack(b.dot, b.dRow, t.Rows, b.dv, a.scale)
+	clear(b.dqt)
+	from := (g.Row*c.Heads+head)*c.QueryLen + at
+	copy(b.lse, a.lse[from:][:t.Rows])
+	copy(b.delta, a.delta[from:][:t.Rows])
+	for l := t.Rows; l < Lanes; l++ {
+		b.lse[l], b.delta[l] = kernel.NegInf, 0
+	}
+	for ; ok; blk, ok = walk.block(b.p, b.hi) {
+		b.step(blk)
+	}
+	dq := kernel.Rows(a.grads.Q.From(g.Row, at, head), a.grads.Q.TimeStride)
+	if part > 0 {
+		dq = kernel.Rows(a.sumQ(g.Row, head, part)[at*b.dk:], b.dk)
+	}
+	kernel.UnpackAdd(dq, b.dqt, t.Rows, b.dk, nil)
 }
 
-// partsFinite reports whether the keys that some query of the tile does not see are finite.
-func (b *backwardHead) partsFinite(blk block) bool {
-	for _, r := range blk.part[:blk.parts] {
-		for j := r.Lo; j < r.Hi; j++ {
-			if !finite(b.k.row(j, b.dk)) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// guardedDQ is dQᵀ += Kᵀ·dSᵀ with the keys that are not finite added to the lanes that see them alone.
-func (b *backwardHead) guardedDQ(i int, blk block, dq kernel.Mat) {
-	for j := blk.lo; j < blk.hi; j++ {
-		row := b.cleanK[(j-blk.lo)*b.dk:][:b.dk]
-		if copy(row, b.k.row(j, b.dk)); !finite(row) {
-			clear(row)
-		}
-	}
-	kernel.MulAdd(b.dk, Lanes, blk.hi-blk.lo, kernel.Rows(b.cleanK, b.dk).T(), kernel.Rows(b.ds, Lanes), dq)
-	for j := blk.lo; j < blk.hi; j++ {
-		k := b.k.row(j, b.dk)
-		if finite(k) {
-			continue
-		}
-		seen := blk.seen(b.p, b.walk[i].t, j)
-		for l, w := range b.ds[(j-blk.lo)*Lanes:][:Lanes] {
-			if seen>>l&1 == 0 {
-				continue
-			}
-			for d, x := range k {
-				dq.Data[d*Lanes+l] += w * x
-			}
-		}
-	}
-}
-
-// guardedDKV is the last two products with the queries whose q or do is not finite added to the
-// keys that they see alone.
-func (b *backwardHead) guardedDKV(i int, blk block) {
-	t, keys := b.walk[i].t, blk.hi-blk.lo
-	bad := uint32(0)
-	for l := range t.Rows {
-		q, do := b.cleanQ[l*b.dk:][:b.dk], b.cleanDO[l*b.dv:][:b.dv]
-		copy(q, b.q[i].row(l, b.dk))
-		copy(do, b.do[i].row(l, b.dv))
-		if !finite(q) || !finite(do) {
-			clear(q)
-			clear(do)
-			bad |= 1 << l
-		}
-	}
+// step takes a range of the block's keys.
+func (b *backwardHead) step(blk block) {
+	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
-	// A lane that is left out has q = do = 0 here, but its P and dS may be NaN: they go as well.
-	for l := range t.Rows {
-		if bad>>l&1 == 0 {
-			continue
-		}
-		for j := blk.lo; j < blk.hi; j++ {
-			r := (j-blk.lo)*Lanes + l
-			if blk.seen(b.p, t, j)>>l&1 != 0 {
-				axpySlow(b.s[r], b.do[i].row(l, b.dv), b.gv.row(j, b.dv))
-				axpySlow(b.ds[r], b.q[i].row(l, b.dk), b.gk.row(j, b.dk))
-			}
-			b.s[r], b.ds[r] = 0, 0
-		}
+	kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+	blk.hide(b.p, b.t, b.s, kernel.NegInf)
+	kernel.Weights(b.s, n, b.lse)
+	if blk.parts > 0 && slices.ContainsFunc(b.lse, isNaN) { // -Inf minus NaN
+		blk.hide(b.p, b.t, b.s, 0)
 	}
-	kernel.MulAdd(keys, b.dv, t.Rows, p, kernel.Rows(b.cleanDO, b.dv), b.gv.rows(blk.lo))
-	kernel.MulAdd(keys, b.dk, t.Rows, ds, kernel.Rows(b.cleanQ, b.dk), b.gk.rows(blk.lo))
+	kernel.Mul(n, Lanes, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), ds)
+	kernel.WeightsGrad(b.s, b.ds, n, b.delta)
+	if blk.parts > 0 && !b.partsFinite(blk) {
+		b.guardedDQ(blk)
+	} else {
+		kernel.MulAddPacked(Lanes, n, b.packed.From(at), ds, kernel.Rows(b.dqt, Lanes))
+	}
+	if blk.parts > 0 && (!finite(b.qt) || !finite(b.dot)) {
+		b.guardedDKV(blk)
+		return
+	}
+	b.addKV(blk)
 }
 
-func axpySlow(w float32, x, y []float32) {
-	for d, v := range x {
-		y[d] += w * v
-	}
+// addKV adds to the gradients of a range of keys.
+func (b *backwardHead) addKV(blk block) {
+	n, at := blk.hi-blk.lo, blk.lo-b.lo
+	kernel.MulAdd(n, b.dv, b.t.Rows, kernel.Rows(b.s, Lanes), b.dRow, kernel.Rows(b.gv[at*b.dv:], b.dv))
+	kernel.MulAdd(n, b.dk, b.t.Rows, kernel.Rows(b.ds, Lanes), b.qRow, kernel.Rows(b.gk[at*b.dk:], b.dk))
 }
+
+func isNaN(x float32) bool { return x != x }

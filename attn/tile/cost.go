@@ -21,9 +21,9 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
 		c.Bytes = 4 * (q*(2*dk+2*dv+1) + 2*k*(dk+dv)) // q, dq, o, do and the sums; k, v and their gradients
 		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
-			extra := s.Batch * s.KVHeads * (backwardParts(s) - 1) * s.KeyLen
-			c.Shared = bytesOf(extra*s.KeyDim) + bytesOf(extra*s.ValueDim)
-			c.PerWorker = 4 * int64(backwardFloats(s, min(backwardTiles, ceil(s.QueryLen, Lanes))))
+			n := backwardSplit(s)
+			c.Shared = bytesOf(int(q)) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
+			c.PerWorker = 4 * int64(backwardFloats(s))
 		}
 	case attn.PassDecode:
 		c = a.decodeCost(s)

@@ -34,12 +34,9 @@ func (a Softmax) scale(c *attn.Call) float32 {
 	return float32(1 / math.Sqrt(float64(c.KeyDim)))
 }
 
-// Query tiles that share a walk over the keys, so that a block of K and V is read from the near
-// cache by all but the first.
-const (
-	forwardTiles  = 16
-	backwardTiles = 4
-)
+// forwardTiles is the number of query tiles that share a walk over the keys, so that a block of K and V is read from the
+// near cache by all but the first.
+const forwardTiles = 16
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
