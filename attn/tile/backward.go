@@ -80,6 +80,16 @@ type backwardArgs struct {
 	dk, dv     []float32 // [batch, kv heads, parts.heads-1, keys, dim]
 }
 
+// ahead is the number of rows that are asked for at once.
+const ahead = 8
+
+// prefetch asks for rows of a head from time t on, as far as there are any.
+func prefetch(v *attn.View, row, t, head int) {
+	if n := min(ahead, v.Time-t); n > 0 {
+		kernel.Prefetch(kernel.Rows(v.From(row, t, head), v.TimeStride), n, v.Dim)
+	}
+}
+
 type deltaArgs struct{ backwardArgs }
 
 // run computes scale·D of all queries of a head.
@@ -92,6 +102,10 @@ func (a *deltaArgs) run(task int) {
 			continue
 		}
 		for q := g.Query0; q < g.Query0+g.Queries; q++ {
+			if (q-g.Query0)%ahead == 0 {
+				prefetch(&a.grads.Out, row, q+ahead, head)
+				prefetch(&c.Out, row, q+ahead, head)
+			}
 			a.delta[task*c.QueryLen+q] = a.scale * kernel.Dot(a.grads.Out.Row(row, q, head), c.Out.Row(row, q, head))
 		}
 	}
@@ -194,6 +208,10 @@ func (b *backwardHead) load(lo, hi int) {
 // store adds the gradients of the block to where they go.
 func (a *backwardArgs) store(b *backwardHead, g attn.Segment, kv, heads int) {
 	for j := b.lo; j < b.hi; j++ {
+		if heads == 0 && (j-b.lo)%ahead == 0 {
+			prefetch(&a.grads.K, g.Row, g.Key0+j+ahead, kv)
+			prefetch(&a.grads.V, g.Row, g.Key0+j+ahead, kv)
+		}
 		gk, gv := b.gk[(j-b.lo)*b.dk:][:b.dk], b.gv[(j-b.lo)*b.dv:][:b.dv]
 		if heads == 0 {
 			kernel.Add(a.grads.K.Row(g.Row, g.Key0+j, kv), gk)
@@ -259,12 +277,17 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, head, n, part int) 
 	for l := t.Rows; l < Lanes; l++ {
 		b.lse[l], b.delta[l] = kernel.NegInf, 0
 	}
-	for ; ok; blk, ok = walk.block(b.p, b.hi) {
-		b.step(blk)
-	}
 	dq := kernel.Rows(a.grads.Q.From(g.Row, at, head), a.grads.Q.TimeStride)
 	if part > 0 {
 		dq = kernel.Rows(a.sumQ(g.Row, head, part)[at*b.dk:], b.dk)
+	}
+	kernel.Prefetch(dq, t.Rows, b.dk)
+	if next := at + Lanes; next+Lanes <= g.Query0+g.Queries {
+		kernel.Prefetch(kernel.Rows(c.Q.From(g.Row, next, head), c.Q.TimeStride), Lanes, b.dk)
+		kernel.Prefetch(kernel.Rows(a.grads.Out.From(g.Row, next, head), a.grads.Out.TimeStride), Lanes, b.dv)
+	}
+	for ; ok; blk, ok = walk.block(b.p, b.hi) {
+		b.step(blk)
 	}
 	kernel.UnpackAdd(dq, b.dqt, t.Rows, b.dk, nil)
 }

@@ -7,6 +7,7 @@ package kernel
 func mulLevel(add bool, scale []float32, m, n, k int, a, b, c *Mat, _ []float32) {
 	mulGeneric(add, scale, m, n, k, *a, *b, *c)
 }
+func prefetch(*Mat, int, int)                   {}
 func packLevel(dst []float32, m, k int, a *Mat) { packColumnsGeneric(dst, m, k, a) }
 func mulPackedLevel(mode int, scale []float32, n, k int, a *Packed, b, c *Mat) {
 	mulPackedGeneric(mode, scale, n, k, a, b, c)

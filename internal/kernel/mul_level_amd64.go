@@ -194,3 +194,9 @@ func mulPackedLevel(mode int, scale []float32, n, k int, a *Packed, b, c *Mat) {
 	}
 	mulDirect(mode, scale, a.m, n, k, &m, b, c, 4*height*a.k)
 }
+
+func prefetch(m *Mat, rows, cols int) {
+	if level != levelGeneric {
+		prefetchAVX2(&m.Data[0], 4*m.Row, rows, 4*cols)
+	}
+}

@@ -9,6 +9,11 @@ package kernel
 //go:noescape
 func copyRowsAVX2(dst *float32, dld int, src *float32, sld int, rows int, n int)
 
+// prefetchAVX2 asks for rows > 0 rows of n > 0 bytes; ld in bytes.
+//
+//go:noescape
+func prefetchAVX2(src *float32, ld int, rows int, n int)
+
 // pack8AVX2 writes 8 lanes of a packed tile; ld in bytes.
 //
 //go:noescape

@@ -81,6 +81,28 @@ DATA tail<>+56(SB)/4, $0x00000000
 DATA tail<>+60(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $64
 
+// func prefetchAVX2(src *float32, ld int, rows int, n int)
+// Requires: MMX+
+TEXT ·prefetchAVX2(SB), NOSPLIT, $0-32
+	MOVQ src+0(FP), AX
+	MOVQ ld+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ n+24(FP), BX
+
+row:
+	MOVQ AX, SI
+	MOVQ BX, DI
+
+line:
+	PREFETCHT0 (SI)
+	ADDQ       $0x40, SI
+	SUBQ       $0x40, DI
+	JG         line
+	ADDQ       CX, AX
+	DECQ       DX
+	JNZ        row
+	RET
+
 // func pack8AVX2(dst *float32, src *float32, ld int, rows int, cols int, scale float32)
 // Requires: AVX
 TEXT ·pack8AVX2(SB), NOSPLIT, $0-44

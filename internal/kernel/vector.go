@@ -79,6 +79,15 @@ func Copy(dst, src Mat, rows, cols int) {
 	copyRows(dst, src, rows, cols)
 }
 
+// Prefetch asks for rows that will be read soon, where the processor can be asked: the next row of strided keys lies in
+// another page, and no processor guesses that. It changes no result.
+func Prefetch(m Mat, rows, cols int) {
+	rowMajor(m)
+	if rows > 0 && cols > 0 && m.holds(rows, cols) {
+		prefetch(&m, rows, cols)
+	}
+}
+
 // Pack writes the transpose of src[:rows][:cols] times scale to dst as cols rows of Lanes floats: dst[c*Lanes+r] =
 // scale·src[r][c]. Lanes from rows on are set to 0. rows is at most Lanes.
 func Pack(dst []float32, src Mat, rows, cols int, scale float32) {

@@ -13,6 +13,7 @@ import (
 // way for a whole call.
 func genPack(s isa) {
 	genCopyRows(s)
+	genPrefetch(s)
 	genPackRows(s)
 	genUnpack(s, false)
 	genUnpack(s, true)
@@ -186,4 +187,23 @@ func genCopyRows(s isa) {
 	DECQ(rows)
 	JNZ(LabelRef("row"))
 	end()
+}
+
+// genPrefetch asks for the cache lines of rows of n bytes.
+func genPrefetch(s isa) {
+	s.begin("prefetch", "func(src *float32, ld, rows, n int)", "asks for rows > 0 rows of n > 0 bytes; ld in bytes.")
+	src, ld, rows, n := gp("src"), gp("ld"), gp("rows"), gp("n")
+	Label("row")
+	p, left := GP64(), GP64()
+	MOVQ(src, p)
+	MOVQ(n, left)
+	Label("line")
+	PREFETCHT0(Mem{Base: p})
+	ADDQ(Imm(64), p)
+	SUBQ(Imm(64), left)
+	JG(LabelRef("line"))
+	ADDQ(ld, src)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	RET()
 }
