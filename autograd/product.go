@@ -10,7 +10,7 @@ import (
 const (
 	blockM = 72 // a multiple of the register tiles' 6 and 8 rows
 	blockN = 4 * kernel.Lanes
-	blockK = 256
+	blockK = 128 // a panel of B is 16 KiB: half of the nearest cache
 )
 
 // product is C (+)= A·B for A [m, k], B [k, n], C [m, n], and what follows while a block is in cache.
@@ -19,7 +19,7 @@ type product struct {
 	m, n, k int
 	a, b, c kernel.Mat
 	panels  []float32 // B packed; nil when B is used where it lies
-	strips  []float32 // A packed, when it is the transpose of rows: blockM columns of those rows lie together
+	strips  []float32 // A packed, when it is the transpose of rows: blockM columns of those rows each
 	bias    []float32 // added to every row of C
 	act     Activation
 	out     kernel.Mat // act(C), when act is set; may be C itself
@@ -39,7 +39,7 @@ func (t *Tape) multiply(p product) {
 	}
 	strips := p.a.Row == 1 && p.a.Col > blockM && p.m >= fewRows // far apart in k: hard on a cache's sets
 	if strips {
-		p.strips = t.scratch(p.k * ((p.m + blockM - 1) / blockM * blockM))
+		p.strips = t.scratch((p.m + blockM - 1) / blockM * kernel.PackedFloats(blockM, p.k))
 	}
 	if t.dry != nil {
 		t.dry.flops += 2 * int64(p.m) * int64(p.n) * int64(p.k)
@@ -95,12 +95,16 @@ func (p *product) pack(i int) {
 	}
 }
 
-func (p *product) packStrip(i int) {
-	dst := p.strips[i*blockM*p.k:][:blockM*p.k]
-	w := min(blockM, p.m-i*blockM)
-	for r := range p.k {
-		copy(dst[r*blockM:][:w], p.a.Data[r*p.a.Col+i*blockM:])
+func (p *product) packStrip(i int) { p.strip(i, true) }
+
+// strip returns rows from blockM·i on of A, packed, after packing them if asked.
+func (p *product) strip(i int, pack bool) kernel.Packed {
+	n := kernel.PackedFloats(blockM, p.k)
+	dst, m := p.strips[i*n:][:n], min(blockM, p.m-i*blockM)
+	if pack {
+		return kernel.PackColumns(dst, m, p.k, p.a.From(i*blockM, 0))
 	}
+	return kernel.AsPacked(dst, m, p.k)
 }
 
 func (p *product) block(task int) {
@@ -116,17 +120,24 @@ func (p *product) block(task int) {
 		return
 	}
 	left := p.a.From(i0, 0)
+	var strip kernel.Packed
 	if p.strips != nil {
-		left = kernel.Mat{Data: p.strips[i0*p.k:], Row: 1, Col: blockM}
+		strip = p.strip(i0/blockM, false)
 	}
 	for k0 := 0; k0 == 0 || k0 < p.k; k0 += blockK {
 		k := min(blockK, p.k-k0)
 		for j := j0; j < j1; j += kernel.Lanes {
 			b, w := p.panel(j / kernel.Lanes)
 			a, b, c := left.From(0, k0), b.From(k0, 0), p.c.From(i0, j)
-			if p.add || k0 > 0 {
+			add := p.add || k0 > 0
+			switch {
+			case p.strips != nil && add:
+				kernel.MulAddPacked(w, k, strip.From(k0), b, c)
+			case p.strips != nil:
+				kernel.MulPacked(w, k, strip.From(k0), b, c)
+			case add:
 				kernel.MulAdd(m, w, k, a, b, c)
-			} else {
+			default:
 				kernel.Mul(m, w, k, a, b, c)
 			}
 		}

@@ -34,6 +34,9 @@ func PackColumns(dst []float32, m, k int, a Mat) Packed {
 	return Packed{dst, m, k, 0}
 }
 
+// AsPacked returns what PackColumns wrote to dst.
+func AsPacked(dst []float32, m, k int) Packed { return Packed{dst, m, k, 0} }
+
 // From returns A without its first p columns.
 func (a Packed) From(p int) Packed {
 	a.first += p
