@@ -29,6 +29,7 @@ var layers = [][]string{
 	{"model"},
 	{"task"},
 	{"train"},
+	{"system"},
 	{"results"},
 	{"harness"},
 	{"command"},

@@ -11,6 +11,7 @@ import (
 
 	"attnbench/harness"
 	"attnbench/results"
+	"attnbench/system"
 	"attnbench/task"
 	"attnbench/train"
 
@@ -30,7 +31,8 @@ hash stands with each result.
 On text the score is bits per byte, also by position and for bytes that repeat an earlier pair of the context
 (recall), beside n-gram baselines fitted on the training part; on recall tasks it is accuracy.
 
-Tasks: ` + strings.Join(task.Names(), ", ") + `. A task with options is spelled name:option=value,option=value.
+Tasks: ` + strings.Join(task.Names(), ", ") + `; whole systems, with models and metrics of their own:
+` + strings.Join(system.Names(), ", ") + ` (they read --data). A task with options is spelled name:option=value,option=value.
 A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		Example: `  attnbench train full --steps 300
   attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
@@ -40,7 +42,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	}
 	format := addFormat(cmd)
 	var mechs specsFlag
-	var spec, named, out string
+	var spec, named, out, data, checkpoints string
 	var seed uint64
 	var count int
 	var r harness.Recipe
@@ -51,6 +53,8 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.Uint64Var(&seed, "seed", 1, "seed of the first model and its data; each further one has the next")
 	f.IntVar(&count, "count", 1, "models of each mechanism")
 	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
+	f.StringVar(&data, "data", "", "folder with the data sets of a system")
+	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of a system's models, which a later run goes on from")
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
@@ -69,6 +73,15 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		}
 		if count < 1 {
 			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
+		}
+		if system.Has(spec) {
+			for _, flag := range []string{"recipe", "batch", "lr", "warmup", "dim", "layers", "heads"} {
+				if cmd.Flags().Changed(flag) {
+					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
+				}
+			}
+			y := &fitting{cmd: cmd, spec: spec, data: data, mechs: mechs, seed: seed, count: count, steps: r.Train.Steps, out: out, checkpoints: checkpoints}
+			return y.run(format.Format)
 		}
 		if _, err := task.New(spec); err != nil {
 			return err
@@ -137,36 +150,9 @@ func (t *training) run(f results.Format) error {
 	if err != nil {
 		return err
 	}
-	set := new(results.Set)
-	if t.out != "" {
-		if err := sweep(t.cmd, jobs, t.out); err != nil {
-			return err
-		}
-		if set, err = results.ReadFiles(t.out); err != nil {
-			return err
-		}
-		set.Keep(func(key string) bool {
-			for _, j := range jobs {
-				if j.Key == key {
-					return true
-				}
-			}
-			return false
-		})
-	} else {
-		var m harness.Memory
-		o, err := harness.Sweep(t.cmd.Context(), jobs, &m, nil)
-		switch {
-		case errors.Is(err, context.Canceled):
-			return errors.New("stopped: nothing was kept, without --out")
-		case err != nil:
-			return err
-		case len(o.Failed) > 0:
-			return o.Failed[0].Err
-		}
-		if err := set.Add(m.Records...); err != nil {
-			return err
-		}
+	set, err := collect(t.cmd, jobs, t.out)
+	if err != nil {
+		return err
 	}
 	tables, warnings, err := set.Tables(results.Query{})
 	if err != nil {
@@ -179,6 +165,43 @@ func (t *training) run(f results.Format) error {
 		}
 	}
 	return results.WriteTables(t.cmd.OutOrStdout(), f, tables)
+}
+
+// collect runs the jobs, into and from the file unless its name is empty, and returns their records.
+func collect(cmd *cobra.Command, jobs []harness.Job, out string) (*results.Set, error) {
+	set := new(results.Set)
+	if out != "" {
+		if err := sweep(cmd, jobs, out); err != nil {
+			return nil, err
+		}
+		var err error
+		if set, err = results.ReadFiles(out); err != nil {
+			return nil, err
+		}
+		set.Keep(func(key string) bool {
+			for _, j := range jobs {
+				if j.Key == key {
+					return true
+				}
+			}
+			return false
+		})
+	} else {
+		var m harness.Memory
+		o, err := harness.Sweep(cmd.Context(), jobs, &m, nil)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return nil, errors.New("stopped: nothing was kept, without --out")
+		case err != nil:
+			return nil, err
+		case len(o.Failed) > 0:
+			return nil, o.Failed[0].Err
+		}
+		if err := set.Add(m.Records...); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
 }
 
 // jobs lists the models to train, the first seed of all before the second of any.

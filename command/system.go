@@ -1,0 +1,70 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+
+	"attnbench/harness"
+	"attnbench/results"
+	"attnbench/system"
+	"attnbench/task"
+
+	"github.com/spf13/cobra"
+)
+
+// fitting is what one train command does with a whole system.
+type fitting struct {
+	cmd                          *cobra.Command
+	spec, data, out, checkpoints string
+	mechs                        []string
+	seed                         uint64
+	count, steps                 int
+}
+
+func (t *fitting) run(f results.Format) error {
+	s, err := system.New(t.spec)
+	if err != nil {
+		return err
+	}
+	if t.checkpoints != "" {
+		if err := os.MkdirAll(t.checkpoints, 0o777); err != nil {
+			return err
+		}
+	}
+	info := s.Info()
+	var jobs []harness.Job
+	for i := range t.count {
+		for _, mech := range t.mechs {
+			fit := system.Fit{Data: t.data, Mech: mech, Seed: t.seed + uint64(i), Steps: t.steps, Log: t.cmd.ErrOrStderr()}
+			j := harness.SystemJob(s, fit)
+			if t.checkpoints != "" {
+				h := fnv.New64a()
+				h.Write([]byte(j.Key))
+				fit.Checkpoint = filepath.Join(t.checkpoints, fmt.Sprintf("%016x.ckpt", h.Sum64()))
+			}
+			j.Run = func(ctx context.Context) (results.Record, error) {
+				show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, %s, seed %d", info.Name, fit.Mech, fit.Seed))
+				defer done()
+				fit.Progress = show
+				return harness.SystemJob(s, fit).Run(ctx)
+			}
+			jobs = append(jobs, j)
+		}
+	}
+	set, err := collect(t.cmd, jobs, t.out)
+	if err != nil {
+		return err
+	}
+	tables, warnings, err := set.Tables(results.Query{})
+	if err != nil {
+		return err
+	}
+	warn(t.cmd, warnings...)
+	for _, table := range tables {
+		addBaselines(table, &task.Info{Name: info.Name, Metrics: info.Metrics}, info.Floors)
+	}
+	return results.WriteTables(t.cmd.OutOrStdout(), f, tables)
+}
