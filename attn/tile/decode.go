@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	few         = 8   // from so many queries on, a segment is computed in tiles
-	decodeBlock = 512 // keys of a softmax step
-	mostParts   = 8   // that the keys of a sequence are split into
+	few         = 8    // from so many queries on, a segment is computed in tiles
+	decodeBlock = 2048 // keys of a softmax step, the fewer the more queries share them
+	mostParts   = 8    // that the keys of a sequence are split into
+	firstRows   = 16   // that are asked for before a stream begins
 )
 
 // decodeParts returns how many tasks share the keys of a head: enough for several cores at long
@@ -88,11 +89,15 @@ func (a *decodeArgs) run(s *attn.Scratch, task int) {
 		}
 	}
 	from, to := g.Keys*part/parts, g.Keys*(part+1)/parts
-	for lo := from; lo < to; lo += decodeBlock {
+	step := decodeBlock
+	if g.Queries*group > 1 {
+		step /= 4 // stays in the second-level cache for the next query
+	}
+	for lo := from; lo < to; lo += step {
 		for i := range g.Queries {
 			for h := range group {
 				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys}
-				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+decodeBlock, to))
+				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+step, to))
 			}
 		}
 	}
@@ -118,7 +123,12 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 		for j := run.Lo; j < min(run.Hi, hi); {
 			slot, n := d.stretch(j)
 			n = min(n, min(run.Hi, hi)-j)
+			// The values arrive while the keys are read, the next keys while the values are.
+			kernel.Prefetch(d.v.rows(slot), min(n, firstRows), len(r)-2)
 			kernel.Dots(d.scores[:n], q, d.k.rows(slot), n)
+			if j+n+firstRows <= d.segment.Keys {
+				kernel.Prefetch(d.k.rows(slot+n), firstRows, len(q))
+			}
 			if d.weigh(r, d.scores[:n]) {
 				kernel.Combine(r[:len(r)-2], d.scores[:n], d.v.rows(slot))
 			}

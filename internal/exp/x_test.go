@@ -1,7 +1,7 @@
 package exp
 import ("testing";"time";"fmt";"sort";"runtime";"math/rand/v2";"flag";"os";"strings"
 "attnbench/internal/kernel"; "attnbench/attn"; _ "attnbench/attn/all")
-var (n=flag.Int("n",512,"");dim=flag.Int("d",64,"");heads=flag.Int("h",8,"");causal=flag.Bool("c",true,"");dur=flag.Duration("t",3*time.Second,"");bwd=flag.Bool("bwd",false,"");mech=flag.String("mech","full","");cpus=flag.Int("p",1,"");flat=flag.Bool("flat",false,"heads contiguous"))
+var (n=flag.Int("n",512,"");dim=flag.Int("d",64,"");heads=flag.Int("h",8,"");causal=flag.Bool("c",true,"");dur=flag.Duration("t",3*time.Second,"");bwd=flag.Bool("bwd",false,"");mech=flag.String("mech","full","");cpus=flag.Int("p",1,"");win=flag.Int("w",0,"");flat=flag.Bool("flat",false,"heads contiguous"))
 func loop(d time.Duration) float64 { w:=0.0; s:=time.Now(); for time.Since(s)<d { w+=float64(kernel.FMALoop(4096)) }; return w/time.Since(s).Seconds()/1e9 }
 func q(x []float64) string { sort.Float64s(x); n:=len(x); return fmt.Sprintf("p10 %.3f p50 %.3f p75 %.3f p90 %.3f max %.3f (%d)",x[n/10],x[n/2],x[n*3/4],x[n*9/10],x[n-1],n) }
 func view(r *rand.Rand) attn.View {
@@ -18,7 +18,7 @@ func TestX(t *testing.T){
  sh:=attn.Shape{Batch:1,Heads:*heads,KVHeads:*heads,QueryLen:*n,KeyLen:*n,KeyDim:*dim,ValueDim:*dim,Mask:mask}
  c:=&attn.Call{Shape:sh,Q:view(r),K:view(r),V:view(r),Out:view(r)}
  ws:=attn.NewWorkspace()
- fl:=4*float64(*n)*float64(*n)*float64(*dim**heads); if *causal {fl/=2}
+ fl:=4*float64(*n)*float64(*n)*float64(*dim**heads); if *causal {fl/=2}; if *win>0 { fl=4*float64(*n)*float64(*win)*float64(*dim**heads) }
  var g attn.Grads
  sv:=attn.NewSaved(new(attn.Arena))
  f:=func(){ m.Forward(ws,c) }
