@@ -14,6 +14,11 @@ func dotsAVX2(out *float32, x *float32, n int, m *float32, ld int, rows int, ahe
 //go:noescape
 func combineAVX2(acc *float32, n int, w *float32, m *float32, ld int, rows int, ahead int)
 
+// combineWideAVX2 is Combine for groups > 0 of 4 rows and n > 0 columns, a multiple of 4 vectors; ld and ahead in bytes.
+//
+//go:noescape
+func combineWideAVX2(acc *float32, n int, w *float32, m *float32, ld int, groups int, ahead int)
+
 // updateAVX2 is Update for rows > 0; ld in bytes.
 //
 //go:noescape
@@ -33,6 +38,11 @@ func dotsAVX512(out *float32, x *float32, n int, m *float32, ld int, rows int, a
 //
 //go:noescape
 func combineAVX512(acc *float32, n int, w *float32, m *float32, ld int, rows int, ahead int)
+
+// combineWideAVX512 is Combine for groups > 0 of 4 rows and n > 0 columns, a multiple of 4 vectors; ld and ahead in bytes.
+//
+//go:noescape
+func combineWideAVX512(acc *float32, n int, w *float32, m *float32, ld int, groups int, ahead int)
 
 // updateAVX512 is Update for rows > 0; ld in bytes.
 //

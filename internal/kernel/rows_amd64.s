@@ -483,6 +483,76 @@ done:
 	VZEROUPPER
 	RET
 
+// func combineWideAVX2(acc *float32, n int, w *float32, m *float32, ld int, groups int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·combineWideAVX2(SB), NOSPLIT, $0-56
+	MOVQ w+16(FP), AX
+	MOVQ m+24(FP), CX
+	MOVQ ld+32(FP), DX
+	MOVQ groups+40(FP), BX
+	MOVQ ahead+48(FP), SI
+	LEAQ (DX)(DX*2), DI
+
+group:
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	VBROADCASTSS 8(AX), Y2
+	VBROADCASTSS 12(AX), Y3
+	MOVQ         acc+0(FP), R8
+	MOVQ         n+8(FP), R9
+	LEAQ         (CX)(SI*1), R11
+	MOVQ         $0x00000004, R12
+
+ask:
+	MOVQ R11, R10
+	MOVQ R9, R13
+
+line:
+	PREFETCHT0 (R10)
+	ADDQ       $0x40, R10
+	SUBQ       $0x10, R13
+	JG         line
+	ADDQ       DX, R11
+	DECQ       R12
+	JNZ        ask
+	MOVQ       CX, R10
+
+columns:
+	VMOVUPS     (R8), Y4
+	VMOVUPS     32(R8), Y5
+	VMOVUPS     64(R8), Y6
+	VMOVUPS     96(R8), Y7
+	VFMADD231PS (R10), Y0, Y4
+	VFMADD231PS 32(R10), Y0, Y5
+	VFMADD231PS 64(R10), Y0, Y6
+	VFMADD231PS 96(R10), Y0, Y7
+	VFMADD231PS (R10)(DX*1), Y1, Y4
+	VFMADD231PS 32(R10)(DX*1), Y1, Y5
+	VFMADD231PS 64(R10)(DX*1), Y1, Y6
+	VFMADD231PS 96(R10)(DX*1), Y1, Y7
+	VFMADD231PS (R10)(DX*2), Y2, Y4
+	VFMADD231PS 32(R10)(DX*2), Y2, Y5
+	VFMADD231PS 64(R10)(DX*2), Y2, Y6
+	VFMADD231PS 96(R10)(DX*2), Y2, Y7
+	VFMADD231PS (R10)(DI*1), Y3, Y4
+	VFMADD231PS 32(R10)(DI*1), Y3, Y5
+	VFMADD231PS 64(R10)(DI*1), Y3, Y6
+	VFMADD231PS 96(R10)(DI*1), Y3, Y7
+	VMOVUPS     Y4, (R8)
+	VMOVUPS     Y5, 32(R8)
+	VMOVUPS     Y6, 64(R8)
+	VMOVUPS     Y7, 96(R8)
+	ADDQ        $0x00000080, R8
+	ADDQ        $0x00000080, R10
+	SUBQ        $0x00000020, R9
+	JNZ         columns
+	LEAQ        (CX)(DX*4), CX
+	ADDQ        $0x10, AX
+	DECQ        BX
+	JNZ         group
+	VZEROUPPER
+	RET
+
 // func updateAVX2(s *float32, ld int, decay *float32, k *float32, rows int, v *float32, n int)
 // Requires: AVX, FMA3
 TEXT ·updateAVX2(SB), NOSPLIT, $0-56
@@ -1437,6 +1507,76 @@ reststore:
 	VMOVUPS Z0, K1, (AX)
 
 done:
+	VZEROUPPER
+	RET
+
+// func combineWideAVX512(acc *float32, n int, w *float32, m *float32, ld int, groups int, ahead int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·combineWideAVX512(SB), NOSPLIT, $0-56
+	MOVQ w+16(FP), AX
+	MOVQ m+24(FP), CX
+	MOVQ ld+32(FP), DX
+	MOVQ groups+40(FP), BX
+	MOVQ ahead+48(FP), SI
+	LEAQ (DX)(DX*2), DI
+
+group:
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS 4(AX), Z1
+	VBROADCASTSS 8(AX), Z2
+	VBROADCASTSS 12(AX), Z3
+	MOVQ         acc+0(FP), R8
+	MOVQ         n+8(FP), R9
+	LEAQ         (CX)(SI*1), R11
+	MOVQ         $0x00000004, R12
+
+ask:
+	MOVQ R11, R10
+	MOVQ R9, R13
+
+line:
+	PREFETCHT0 (R10)
+	ADDQ       $0x40, R10
+	SUBQ       $0x10, R13
+	JG         line
+	ADDQ       DX, R11
+	DECQ       R12
+	JNZ        ask
+	MOVQ       CX, R10
+
+columns:
+	VMOVUPS     (R8), Z4
+	VMOVUPS     64(R8), Z5
+	VMOVUPS     128(R8), Z6
+	VMOVUPS     192(R8), Z7
+	VFMADD231PS (R10), Z0, Z4
+	VFMADD231PS 64(R10), Z0, Z5
+	VFMADD231PS 128(R10), Z0, Z6
+	VFMADD231PS 192(R10), Z0, Z7
+	VFMADD231PS (R10)(DX*1), Z1, Z4
+	VFMADD231PS 64(R10)(DX*1), Z1, Z5
+	VFMADD231PS 128(R10)(DX*1), Z1, Z6
+	VFMADD231PS 192(R10)(DX*1), Z1, Z7
+	VFMADD231PS (R10)(DX*2), Z2, Z4
+	VFMADD231PS 64(R10)(DX*2), Z2, Z5
+	VFMADD231PS 128(R10)(DX*2), Z2, Z6
+	VFMADD231PS 192(R10)(DX*2), Z2, Z7
+	VFMADD231PS (R10)(DI*1), Z3, Z4
+	VFMADD231PS 64(R10)(DI*1), Z3, Z5
+	VFMADD231PS 128(R10)(DI*1), Z3, Z6
+	VFMADD231PS 192(R10)(DI*1), Z3, Z7
+	VMOVUPS     Z4, (R8)
+	VMOVUPS     Z5, 64(R8)
+	VMOVUPS     Z6, 128(R8)
+	VMOVUPS     Z7, 192(R8)
+	ADDQ        $0x00000100, R8
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x00000040, R9
+	JNZ         columns
+	LEAQ        (CX)(DX*4), CX
+	ADDQ        $0x10, AX
+	DECQ        BX
+	JNZ         group
 	VZEROUPPER
 	RET
 

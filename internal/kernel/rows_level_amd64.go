@@ -40,24 +40,36 @@ func combine(acc, w []float32, m Mat) {
 		combineGeneric(acc, w, m)
 		return
 	}
-	// Up to one block of columns is held in registers over all rows. Wider ones go in bands of rows, so that
-	// memory is read about in the order in which it lies.
+	// Up to one block of columns is held in registers over all rows. Wider ones go 4 rows at a time with acc in
+	// memory, so that memory is read in the order in which it lies.
 	held := 64
 	if level == levelAVX512 {
 		held = 128
 	}
 	for j := 0; j < len(acc); j += strip {
 		c := min(len(acc)-j, strip)
-		band := rowsPerCall(c)
-		if c > held {
-			band = min(band, 32)
-		}
 		for r := 0; r < len(w); {
-			n := min(len(w)-r, band)
-			if level == levelAVX512 {
-				combineAVX512(&acc[j], c, &w[r], &m.Data[r*m.Row+j], 4*m.Row, n, ahead(m.Row))
-			} else {
-				combineAVX2(&acc[j], c, &w[r], &m.Data[r*m.Row+j], 4*m.Row, n, ahead(m.Row))
+			n := min(len(w)-r, rowsPerCall(c))
+			wide := 0
+			if c > held && n >= 4 {
+				wide = c / (held / 2) * (held / 2)
+				n &^= 3
+			}
+			p, ld, next := &m.Data[r*m.Row+j], 4*m.Row, ahead(m.Row)
+			if wide > 0 {
+				if level == levelAVX512 {
+					combineWideAVX512(&acc[j], wide, &w[r], p, ld, n/4, next)
+				} else {
+					combineWideAVX2(&acc[j], wide, &w[r], p, ld, n/4, next)
+				}
+			}
+			if wide < c {
+				p := &m.Data[r*m.Row+j+wide]
+				if level == levelAVX512 {
+					combineAVX512(&acc[j+wide], c-wide, &w[r], p, ld, n, next)
+				} else {
+					combineAVX2(&acc[j+wide], c-wide, &w[r], p, ld, n, next)
+				}
 			}
 			r += n
 		}

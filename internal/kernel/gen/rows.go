@@ -12,6 +12,7 @@ import (
 func genRows(s isa) {
 	genDots(s)
 	genCombine(s)
+	genCombineWide(s)
 	genUpdate(s, true)
 	genUpdate(s, false)
 }
@@ -128,6 +129,60 @@ func (s isa) columns(n GPVirtual, p []GPVirtual, body func(label string, vecs in
 	JZ(LabelRef("done"))
 	body("rest", 1, s.tail(n))
 	Label("done")
+}
+
+// genCombineWide is genCombine for rows wider than the registers hold: 4 rows at a time and acc in memory, so that all
+// of memory is read in one order.
+func genCombineWide(s isa) {
+	s.begin("combineWide", "func(acc *float32, n int, w, m *float32, ld, groups, ahead int)", "is Combine for groups > 0 of 4 rows and n > 0 columns, a multiple of 4 vectors; ld and ahead in bytes.")
+	w, m, ld, groups, ahead := gp("w"), gp("m"), gp("ld"), gp("groups"), gp("ahead")
+	ld3 := GP64()
+	LEAQ(Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	Label("group")
+	x := s.vecs(4)
+	for r := range x {
+		VBROADCASTSS(at(w, 4*r), x[r])
+	}
+	acc, n, p := gp("acc"), gp("n"), GP64()
+	// The rows that come are asked for in the order in which they lie.
+	row, left, lines := GP64(), GP64(), GP64()
+	LEAQ(Mem{Base: m, Index: ahead, Scale: 1}, row)
+	MOVQ(U32(4), left)
+	Label("ask")
+	MOVQ(row, p)
+	MOVQ(n, lines)
+	Label("line")
+	PREFETCHT0(Mem{Base: p})
+	ADDQ(Imm(64), p)
+	SUBQ(Imm(16), lines)
+	JG(LabelRef("line"))
+	ADDQ(ld, row)
+	DECQ(left)
+	JNZ(LabelRef("ask"))
+	MOVQ(m, p)
+	Label("columns")
+	a := s.vecs(4)
+	for v := range a {
+		VMOVUPS(at(acc, v*s.w), a[v])
+	}
+	for r := range x {
+		for v := range a {
+			VFMADD231PS(stride(p, ld, ld3, r, v*s.w), x[r], a[v])
+		}
+	}
+	for v := range a {
+		VMOVUPS(a[v], at(acc, v*s.w))
+	}
+	for _, q := range []GPVirtual{acc, p} {
+		ADDQ(U32(4*s.w), q)
+	}
+	SUBQ(U32(4*s.floats()), n)
+	JNZ(LabelRef("columns"))
+	LEAQ(Mem{Base: m, Index: ld, Scale: 4}, m)
+	ADDQ(Imm(16), w)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	end()
 }
 
 // genCombine writes acc += Σ w[r]·m[r]: a block of acc stays in registers over all rows, and each element
