@@ -185,6 +185,9 @@ func (p *probe) values(t timing, m *Meter) ([]results.Value, error) {
 			results.Value{Value: rate, Unit: "FLOP/s"},
 			results.Value{Value: t.before.Mean(t.after).Roof(p.flops, p.bytes) / t.sec, Unit: "of-roof"})
 	}
+	if p.bytes > 0 {
+		v = append(v, results.Value{Value: float64(p.bytes) / t.sec, Unit: "B/s"})
+	}
 	return append(v, p.exact...), nil
 }
 

@@ -27,8 +27,9 @@ func (p Peak) Mean(q Peak) Peak { return Peak{(p.FLOPs + q.FLOPs) / 2, (p.Read +
 const (
 	minRead = 256 << 10 // bytes: a smaller buffer would time the start of the workers
 	maxRead = 128 << 20 // beyond the last-level cache
-	burst   = time.Millisecond
-	bursts  = 3
+	// A peak is the mean rate over as long as a neighbour's turn lasts, as the figure that it is paired with is a mean:
+	// the best of short bursts finds a quiet moment that the measurement has not had.
+	burst = 15 * time.Millisecond
 )
 
 // Meter measures the machine's peak in this process, a few milliseconds at a time, so that each
@@ -41,23 +42,31 @@ type Meter struct {
 // NewMeter returns a meter.
 func NewMeter() *Meter { return &Meter{} }
 
-// Peak measures the limit now, with the read bandwidth of a working set of that many bytes. It
-// takes the best of a few bursts: what disturbs a burst can only slow it down.
+// Peak measures the limit now, with the read bandwidth of a working set of that many bytes.
 func (m *Meter) Peak(bytes int64) Peak {
-	n := int(min(max(bytes, minRead), maxRead)) / 4
+	p := Peak{FLOPs: flopsPeak(workers()), Read: m.read(m.room(min(max(bytes, minRead), maxRead)), workers())}
+	m.best = max(m.best, p.FLOPs)
+	return p
+}
+
+// room returns a working set of that many bytes.
+func (m *Meter) room(bytes int64) []float32 {
+	n := int(bytes) / 4
 	if n > len(m.buf) {
 		m.buf = make([]float32, n)
 		for i := range m.buf {
 			m.buf[i] = 1 // without a write all pages are one page of zeros, and lie in the cache
 		}
 	}
-	var p Peak
-	for range bursts {
-		p.FLOPs = max(p.FLOPs, together(fmaBurst), together(mulBurst))
-		p.Read = max(p.Read, m.read(m.buf[:n]))
+	return m.buf[:n]
+}
+
+// flopsPeak returns the operations a second of that many cores together.
+func flopsPeak(cores int) float64 {
+	if kernel.Level() == "generic" {
+		return together(cores, mulBurst)
 	}
-	m.best = max(m.best, p.FLOPs)
-	return p
+	return together(cores, fmaBurst)
 }
 
 // Best returns the highest FLOP rate that the meter has seen.
@@ -85,10 +94,11 @@ func mulBurst(stop time.Time) (work float64) {
 	return work
 }
 
-func (m *Meter) read(x []float32) float64 {
+// read returns the bytes a second of that many cores that read x together, each its own part again and again.
+func (m *Meter) read(x []float32, cores int) float64 {
 	var turn atomic.Int64
-	parts := slices.Collect(slices.Chunk(x, (len(x)+workers()-1)/workers()))
-	return together(func(stop time.Time) (work float64) {
+	parts := slices.Collect(slices.Chunk(x, (len(x)+cores-1)/cores))
+	return together(cores, func(stop time.Time) (work float64) {
 		part := parts[int(turn.Add(1)-1)%len(parts)]
 		kernel.ReadLoop(part) // into the worker's own cache, as far as it fits
 		for first := true; first || time.Now().Before(stop); first = false {
@@ -101,12 +111,12 @@ func (m *Meter) read(x []float32) float64 {
 
 func workers() int { return runtime.GOMAXPROCS(0) }
 
-// together runs f on every worker at once and returns the sum of their rates. f works until stop
+// together runs f on that many cores at once and returns the sum of their rates. f works until stop
 // and returns how much it did; its rate is over the time that it took.
-func together(f func(stop time.Time) float64) float64 {
+func together(cores int, f func(stop time.Time) float64) float64 {
 	var ready atomic.Int64
 	var wait sync.WaitGroup
-	rates := make([]float64, workers())
+	rates := make([]float64, cores)
 	for w := range rates {
 		wait.Go(func() {
 			ready.Add(1)

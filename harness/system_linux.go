@@ -39,3 +39,22 @@ func cpuName() string {
 	}
 	return ""
 }
+
+// cacheSize returns the size of the data cache of a level, 0 if it is unknown.
+func cacheSize(level int) int64 {
+	for i := range 8 {
+		dir := "/sys/devices/system/cpu/cpu0/cache/index" + strconv.Itoa(i) + "/"
+		text := func(file string) string {
+			data, _ := os.ReadFile(dir + file)
+			return strings.TrimSpace(string(data))
+		}
+		if text("level") != strconv.Itoa(level) || text("type") == "Instruction" {
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSuffix(text("size"), "K"), 10, 64)
+		if err == nil && kib > 0 {
+			return kib << 10
+		}
+	}
+	return 0
+}
