@@ -45,6 +45,7 @@ func (naive) cost(s attn.Shape, p attn.Pass) attn.Cost {
 		}
 		c.PerWorker = 4 * int64(forwardFloats(s))
 	case attn.PassBackward:
+		c.FLOPs = 4 * int64(s.Batch) * s.Pairs() * int64(s.Heads) * int64(s.KeyDim+s.ValueDim) // the weights are kept
 		c.Shared = scores
 		c.PerWorker = 4 * int64(attn.ScratchFloats(tile.Lanes*s.ValueDim))
 	}

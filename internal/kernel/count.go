@@ -7,7 +7,16 @@ import "sync/atomic"
 var (
 	counting atomic.Bool
 	flops    atomic.Int64
+	read     atomic.Int64
 )
+
+// CountRead runs f and returns the bytes of the matrices that Dots, Combine and Update went through once: the keys, values and
+// states that a decoding step reads. It is as CountFLOPs otherwise.
+func CountRead(f func()) int64 {
+	read.Store(0)
+	CountFLOPs(f)
+	return read.Load()
+}
 
 // CountFLOPs runs f and returns the floating-point operations of the products that f asked for
 // (a multiply-add is 2; exponentials and other elementwise work do not count). It is for tests

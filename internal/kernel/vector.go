@@ -18,6 +18,7 @@ func Dots(out []float32, x []float32, m Mat, rows int) {
 	}
 	if counting.Load() {
 		flops.Add(2 * int64(rows) * int64(len(x)))
+		read.Add(4 * int64(rows) * int64(len(x)))
 	}
 	if len(x) == 0 {
 		clear(out[:rows])
@@ -38,6 +39,7 @@ func Combine(acc []float32, w []float32, m Mat) {
 	}
 	if counting.Load() {
 		flops.Add(2 * int64(len(w)) * int64(len(acc)))
+		read.Add(4 * int64(len(w)) * int64(len(acc)))
 	}
 	combine(acc, w, m)
 }
@@ -58,6 +60,7 @@ func Update(s Mat, decay, k, v []float32) {
 	}
 	if counting.Load() {
 		flops.Add(2 * int64(len(k)) * int64(len(v)))
+		read.Add(4 * int64(len(k)) * int64(len(v)))
 	}
 	update(s, decay, k, v)
 }
