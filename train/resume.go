@@ -1,7 +1,6 @@
 package train
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,6 +25,21 @@ func (r *run) identity() string {
 	return b.String()
 }
 
+// kept returns what a run keeps of parameter i beside its values.
+func (r *run) kept(i int) []Tensor {
+	p := r.opt.params[i]
+	list := []Tensor{{"m/" + p.Name, p.Shape, r.opt.m[i]}, {"v/" + p.Name, p.Shape, r.opt.v[i]}}
+	if r.mean != nil {
+		list = append(list, Tensor{"mean/" + p.Name, p.Shape, r.mean[i]})
+	}
+	for i := range list {
+		if s := &list[i]; len(s.Data) != len(p.Data) {
+			s.Shape = []int{len(s.Data)}
+		}
+	}
+	return list
+}
+
 func (r *run) save() error {
 	if r.Checkpoint == "" {
 		return nil
@@ -38,10 +52,8 @@ func (r *run) save() error {
 	}
 	c := &Checkpoint{Meta: map[string]string{"run": r.identity(), "progress": string(state)}}
 	for i, p := range r.opt.params {
-		c.Tensors = append(c.Tensors,
-			Tensor{p.Name, p.Shape, p.Data},
-			Tensor{"m/" + p.Name, p.Shape, r.opt.m[i]},
-			Tensor{"v/" + p.Name, p.Shape, r.opt.v[i]})
+		c.Tensors = append(c.Tensors, Tensor{p.Name, p.Shape, p.Data})
+		c.Tensors = append(c.Tensors, r.kept(i)...)
 	}
 	if m, ok := r.Model.(updater); ok {
 		for _, b := range m.Buffers() {
@@ -77,8 +89,13 @@ func (r *run) resume() error {
 		return err
 	}
 	for i, p := range r.opt.params {
-		if err := cmp.Or(want(p.Name, p.Shape, p.Data), want("m/"+p.Name, p.Shape, r.opt.m[i]), want("v/"+p.Name, p.Shape, r.opt.v[i])); err != nil {
+		if err := want(p.Name, p.Shape, p.Data); err != nil {
 			return wrap(err)
+		}
+		for _, s := range r.kept(i) {
+			if err := want(s.Name, s.Shape, s.Data); err != nil {
+				return wrap(err)
+			}
 		}
 	}
 	if m, ok := r.Model.(updater); ok {

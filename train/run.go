@@ -1,15 +1,18 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"attnbench/attn"
 	"attnbench/autograd"
+	"attnbench/internal/kernel"
 	"attnbench/model"
 	"attnbench/task"
 )
@@ -102,7 +105,8 @@ type run struct {
 	Result
 	target *task.Metric
 	rate   Schedule
-	opt    *AdamW
+	opt    *Optimiser
+	mean   [][]float32 // of each parameter; nil without Average
 	tape   *autograd.Tape
 }
 
@@ -127,11 +131,16 @@ func newRun(c Config) (*run, error) {
 		r.target = &m
 	}
 	var err error
-	if r.opt, err = NewAdamW(c.Model.Params()); err != nil {
+	if r.opt, err = NewOptimiser(cmp.Or(c.Optimiser, "adamw"), c.Model.Params()); err != nil {
 		return nil, err
 	}
 	r.opt.Beta1, r.opt.Beta2, r.opt.Eps, r.opt.Decay = c.Beta1, c.Beta2, c.Eps, c.Settings.Decay
 	r.opt.Clear()
+	if c.Average > 0 {
+		for _, p := range r.opt.params {
+			r.mean = append(r.mean, slices.Clone(p.Data))
+		}
+	}
 	if c.Checkpoint != "" {
 		switch err := r.resume(); {
 		case errors.Is(err, os.ErrNotExist):
@@ -178,11 +187,21 @@ func (r *run) loop(ctx context.Context) error {
 	if r.NoTest {
 		return nil
 	}
+	r.swapMean()
 	start := time.Now()
 	var err error
 	r.Metrics, err = Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.evalRows())
 	r.EvalSeconds += time.Since(start).Seconds()
 	return err
+}
+
+// swapMean puts the mean weights in the place of the last ones. They stay there: the model that was scored is the run's.
+func (r *run) swapMean() {
+	for i, p := range r.opt.params {
+		if r.mean != nil {
+			copy(p.Data, r.mean[i])
+		}
+	}
 }
 
 // evalRows is the rows of a batch of evaluation: as many as training takes at a time.
@@ -216,6 +235,12 @@ func (r *run) step() (Progress, error) {
 	switch {
 	case err == nil:
 		r.opt.Step(r.Workspace, p.Rate, ClipScale(p.Norm, r.Clip))
+		for i, q := range r.opt.params {
+			if r.mean != nil {
+				kernel.Scale(float32(r.Average), r.mean[i])
+				kernel.Axpy(float32(1-r.Average), q.Data, r.mean[i])
+			}
+		}
 		if m, ok := r.Model.(updater); ok {
 			if err := m.Update(r.Workspace); err != nil {
 				return p, fmt.Errorf("step %d: %w", n, err)

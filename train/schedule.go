@@ -3,14 +3,26 @@ package train
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
-// Schedule is a learning rate by step: a linear warm-up to Peak over Warmup steps, then half a cosine that
-// reaches Final at the last of Steps steps.
+// Schedule is a learning rate by step: a linear warm-up to Peak over Warmup steps, then what Kind says until the last of
+// Steps steps.
 type Schedule struct {
 	Peak, Final   float64
 	Warmup, Steps int
+	Kind          string // one of Schedules; empty for cosine
 }
+
+// Schedules are the kinds of schedule:
+//
+//	cosine        half a cosine from Peak to Final
+//	linear        a line from Peak to Final
+//	constant      Peak
+//	inverse-sqrt  Peak·√(Warmup/step), with Warmup at least 1 (Vaswani et al. 2017, arXiv:1706.03762, eq. 3)
+//	wsd           Peak until a fifth of the steps is left, then a line to Final (warm-up, stable, decay; Hu et al. 2024, arXiv:2404.06395)
+var Schedules = []string{"cosine", "linear", "constant", "inverse-sqrt", "wsd"}
 
 func (s Schedule) check() error {
 	switch {
@@ -20,6 +32,8 @@ func (s Schedule) check() error {
 		return fmt.Errorf("final learning rate %v: want 0 to the peak, %v", s.Final, s.Peak)
 	case s.Steps < 0:
 		return fmt.Errorf("%d steps: want at least 0", s.Steps)
+	case s.Kind != "" && !slices.Contains(Schedules, s.Kind):
+		return fmt.Errorf("schedule %q: want one of %s", s.Kind, strings.Join(Schedules, ", "))
 	case s.Warmup < 0 || s.Warmup > s.Steps:
 		return fmt.Errorf("warm-up of %d steps: want 0 to the number of steps, %d", s.Warmup, s.Steps)
 	}
@@ -32,6 +46,17 @@ func (s Schedule) Rate(step int) float64 {
 	if step <= s.Warmup {
 		return s.Peak * float64(step) / float64(s.Warmup)
 	}
-	done := float64(step-s.Warmup) / float64(s.Steps-s.Warmup)
-	return s.Final + (s.Peak-s.Final)*0.5*(1+math.Cos(math.Pi*min(done, 1)))
+	done := min(float64(step-s.Warmup)/float64(s.Steps-s.Warmup), 1)
+	switch s.Kind {
+	case "constant":
+		return s.Peak
+	case "linear":
+		return s.Peak + (s.Final-s.Peak)*done
+	case "inverse-sqrt":
+		return s.Peak * math.Sqrt(float64(max(s.Warmup, 1))/float64(step))
+	case "wsd":
+		left := max(1, s.Steps/5)
+		return s.Peak + (s.Final-s.Peak)*max(0, float64(step-(s.Steps-left))/float64(left))
+	}
+	return s.Final + (s.Peak-s.Final)*0.5*(1+math.Cos(math.Pi*done))
 }

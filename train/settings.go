@@ -20,8 +20,12 @@ type Settings struct {
 
 	Decay        float64 // decoupled weight decay
 	Clip         float64 // largest norm of all gradients together; 0 for none
-	Beta1, Beta2 float64 // of AdamW; 0 means 0.9 and 0.999
-	Eps          float64 // of AdamW; 0 means 1e-8
+	Beta1, Beta2 float64 // 0 means the optimiser's own; of AdamW 0.9 and 0.999
+	Eps          float64 // 0 means the optimiser's own; of AdamW 1e-8
+
+	Optimiser string  `zero:"omit"` // one of Rules; empty for adamw
+	Schedule  string  `zero:"omit"` // one of Schedules; empty for cosine
+	Average   float64 `zero:"omit"` // the test set is scored on an exponential mean of the weights, of this decay a step; 0 for the last ones
 
 	EvalEvery   int     // steps between validations; 0 for none
 	TargetUnit  string  // a metric of the task to stop at when validation reaches TargetValue; empty for none
@@ -29,25 +33,36 @@ type Settings struct {
 }
 
 func (s Settings) withDefaults() Settings {
+	name := s.Optimiser
+	if name == "" {
+		name = "adamw"
+	}
+	r := rules[name] // an unknown one is found by check
 	if s.Beta1 == 0 {
-		s.Beta1 = 0.9
+		s.Beta1 = r.beta1
 	}
 	if s.Beta2 == 0 {
-		s.Beta2 = 0.999
+		s.Beta2 = r.beta2
 	}
 	if s.Eps == 0 {
-		s.Eps = 1e-8
+		s.Eps = r.eps
 	}
 	return s
 }
 
-func (s Settings) schedule() Schedule { return Schedule{s.Rate, s.FinalRate, s.Warmup, s.Steps} }
+func (s Settings) schedule() Schedule {
+	return Schedule{s.Rate, s.FinalRate, s.Warmup, s.Steps, s.Schedule}
+}
 
 func (s Settings) check() error {
 	if err := s.schedule().check(); err != nil {
 		return err
 	}
 	switch {
+	case s.Optimiser != "" && rules[s.Optimiser].state == nil:
+		return fmt.Errorf("optimiser %q: want one of %s", s.Optimiser, strings.Join(Rules(), ", "))
+	case !(s.Average >= 0 && s.Average < 1):
+		return fmt.Errorf("mean of the weights of decay %v: want 0 to below 1", s.Average)
 	case s.Batch < 1:
 		return fmt.Errorf("batch of %d rows: want at least 1", s.Batch)
 	case s.Micro < 0:
@@ -74,6 +89,9 @@ func canonical(b *strings.Builder, prefix string, v any) {
 	x := reflect.ValueOf(v)
 	for i := range x.NumField() {
 		name, f := prefix+x.Type().Field(i).Name, x.Field(i)
+		if f.IsZero() && x.Type().Field(i).Tag.Get("zero") == "omit" {
+			continue // a setting that came later: the hashes of recipes without it stay
+		}
 		switch f.Kind() {
 		case reflect.Struct:
 			canonical(b, name+".", f.Interface())

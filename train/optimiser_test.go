@@ -19,7 +19,7 @@ func param(name string, decay bool, values ...float32) *autograd.Param {
 	return p
 }
 
-func optimiser(t *testing.T, decay float64, params ...*autograd.Param) *AdamW {
+func optimiser(t *testing.T, decay float64, params ...*autograd.Param) *Optimiser {
 	t.Helper()
 	o, err := NewAdamW(params)
 	if err != nil {

@@ -3,24 +3,22 @@ package train
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"attnbench/attn"
 	"attnbench/autograd"
-	"attnbench/internal/kernel"
 )
 
-// AdamW is Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2):
-//
-//	m = β1·m + (1-β1)·g,  v = β2·v + (1-β2)·g²
-//	p = p - lr·((m/(1-β1^t)) / (√(v/(1-β2^t)) + ε) + decay·p)
-//
-// Decay applies to parameters that say so. A tensor that several parameters share is updated once.
-type AdamW struct {
+// Optimiser updates parameters by their gradients, by one of the Rules. Weight decay is decoupled, p -= lr·decay·p, and
+// applies to parameters that say so (matrices, not norms, biases and embeddings), but in adam, where it is part of the
+// gradient. A tensor that several parameters share is updated once.
+type Optimiser struct {
 	Beta1, Beta2, Eps, Decay float64
 
+	rule   rule
 	step   int // updates done
 	params []*autograd.Param
-	m, v   [][]float32
+	m, v   [][]float32 // what the rule keeps of each parameter; empty where it keeps nothing
 	blocks []block
 	sums   []float64 // of squares, by block
 }
@@ -32,9 +30,16 @@ type block struct {
 
 const blockSize = 8192
 
-// NewAdamW returns an optimiser with β1 0.9, β2 0.999, ε 1e-8 and no decay, for params.
-func NewAdamW(params []*autograd.Param) (*AdamW, error) {
-	o := &AdamW{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}
+// NewAdamW returns AdamW with β1 0.9, β2 0.999, ε 1e-8 and no decay, for params.
+func NewAdamW(params []*autograd.Param) (*Optimiser, error) { return NewOptimiser("adamw", params) }
+
+// NewOptimiser returns an optimiser that works by the named rule, with the rule's own constants and no decay.
+func NewOptimiser(name string, params []*autograd.Param) (*Optimiser, error) {
+	r, ok := rules[name]
+	if !ok {
+		return nil, fmt.Errorf("optimiser %q: want one of %s", name, strings.Join(Rules(), ", "))
+	}
+	o := &Optimiser{Beta1: r.beta1, Beta2: r.beta2, Eps: r.eps, rule: r}
 	first := map[*float32]*autograd.Param{}
 	for _, p := range params {
 		if len(p.Grad) != len(p.Data) {
@@ -54,15 +59,16 @@ func NewAdamW(params []*autograd.Param) (*AdamW, error) {
 			o.blocks = append(o.blocks, block{len(o.params), lo, min(lo+blockSize, len(p.Data))})
 		}
 		o.params = append(o.params, p)
-		o.m = append(o.m, make([]float32, len(p.Data)))
-		o.v = append(o.v, make([]float32, len(p.Data)))
+		m, v := r.state(p)
+		o.m = append(o.m, make([]float32, m))
+		o.v = append(o.v, make([]float32, v))
 	}
 	o.sums = make([]float64, len(o.blocks))
 	return o, nil
 }
 
 // Steps returns the number of updates done.
-func (o *AdamW) Steps() int { return o.step }
+func (o *Optimiser) Steps() int { return o.step }
 
 // NonFiniteError reports a gradient with a NaN or an infinity in it.
 type NonFiniteError struct {
@@ -76,8 +82,8 @@ func (e *NonFiniteError) Error() string {
 
 // Norm returns the Euclidean norm of all gradients together, summed in float64 and in a fixed order. A
 // number that is not finite gives a NonFiniteError with the step that is given for it.
-func (o *AdamW) Norm(ws *attn.Workspace, step int) (float64, error) {
-	attn.Parallel(ws, len(o.blocks), 0, o, func(_ *attn.Scratch, a **AdamW, task int) {
+func (o *Optimiser) Norm(ws *attn.Workspace, step int) (float64, error) {
+	attn.Parallel(ws, len(o.blocks), 0, o, func(_ *attn.Scratch, a **Optimiser, task int) {
 		o := *a
 		b := o.blocks[task]
 		sum := 0.0
@@ -98,28 +104,43 @@ func (o *AdamW) Norm(ws *attn.Workspace, step int) (float64, error) {
 
 // Step updates the parameters by their gradients times scale, and clears the gradients. The gradients must be finite, as
 // Norm finds out.
-func (o *AdamW) Step(ws *attn.Workspace, rate, scale float64) {
+func (o *Optimiser) Step(ws *attn.Workspace, rate, scale float64) {
 	o.step++
-	attn.Parallel(ws, len(o.blocks), 0, adamArgs{o, rate, scale}, func(_ *attn.Scratch, a *adamArgs, task int) {
-		o, b := a.o, a.o.blocks[task]
-		p := o.params[b.param]
+	args := updateArgs{o, rate, scale}
+	attn.Parallel(ws, len(o.blocks), 0, args, func(_ *attn.Scratch, a *updateArgs, task int) {
+		b := a.o.blocks[task]
+		p := a.o.params[b.param]
 		g := p.Grad[b.lo:b.hi]
 		if a.scale != 1 {
 			for i, x := range g { // in float64: the scale of a huge gradient is subnormal in float32
 				g[i] = float32(float64(x) * a.scale)
 			}
 		}
-		step := kernel.AdamWStep{LR: a.rate, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Step: o.step}
-		if p.Decay {
-			step.Decay = o.Decay
+		if !a.o.rule.whole(p) {
+			a.o.rule.update(a, b)
+			clear(g)
 		}
-		kernel.AdamW(p.Data[b.lo:b.hi], g, o.m[b.param][b.lo:b.hi], o.v[b.param][b.lo:b.hi], step)
-		clear(g)
+	})
+	floats, any := 0, false
+	for _, p := range o.params {
+		if o.rule.whole(p) {
+			floats, any = max(floats, o.rule.scratch(p)), true
+		}
+	}
+	if !any {
+		return
+	}
+	attn.Parallel(ws, len(o.params), floats, args, func(s *attn.Scratch, a *updateArgs, task int) {
+		p := a.o.params[task]
+		if a.o.rule.whole(p) {
+			a.o.rule.matrix(s, a, task)
+			clear(p.Grad)
+		}
 	})
 }
 
-type adamArgs struct {
-	o           *AdamW
+type updateArgs struct {
+	o           *Optimiser
 	rate, scale float64
 }
 
@@ -133,7 +154,7 @@ func ClipScale(norm, limit float64) float64 {
 }
 
 // Clear sets the gradients to 0 without an update.
-func (o *AdamW) Clear() {
+func (o *Optimiser) Clear() {
 	for _, p := range o.params {
 		clear(p.Grad)
 	}
