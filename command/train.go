@@ -59,6 +59,9 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
 	f.IntVar(&r.Train.Warmup, "warmup", 0, "steps of linear warm-up")
+	f.StringVar(&r.Train.Optimiser, "optimiser", "", "optimiser: "+strings.Join(train.Rules(), ", "))
+	f.StringVar(&r.Train.Schedule, "schedule", "", "learning rate after the warm-up: "+strings.Join(train.Schedules, ", "))
+	f.Float64Var(&r.Train.Average, "average", 0, "decay a step of the mean of the weights that is scored; 0 for the last weights")
 	f.IntVar(&r.Model.Dim, "dim", 0, "width of the model")
 	f.IntVar(&r.Model.Layers, "layers", 0, "layers of the model")
 	f.IntVar(&r.Model.Heads, "heads", 0, "heads of a layer")
@@ -75,7 +78,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
 		}
 		if system.Has(spec) {
-			for _, flag := range []string{"recipe", "batch", "lr", "warmup", "dim", "layers", "heads"} {
+			for _, flag := range []string{"recipe", "batch", "lr", "warmup", "optimiser", "schedule", "average", "dim", "layers", "heads"} {
 				if cmd.Flags().Changed(flag) {
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
@@ -121,6 +124,15 @@ func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool)
 	if set("lr") {
 		to.Train.FinalRate *= from.Train.Rate / to.Train.Rate
 		to.Train.Rate = from.Train.Rate
+	}
+	if set("optimiser") {
+		to.Train.Optimiser, to.Train.Beta1, to.Train.Beta2, to.Train.Eps = from.Train.Optimiser, 0, 0, 0
+	}
+	if set("schedule") {
+		to.Train.Schedule = from.Train.Schedule
+	}
+	if set("average") {
+		to.Train.Average = from.Train.Average
 	}
 	for _, n := range []struct {
 		flag     string
