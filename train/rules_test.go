@@ -180,7 +180,7 @@ func TestSchedules(t *testing.T) {
 		want []float64
 	}{
 		{Schedule{Peak: 1, Warmup: 2, Steps: 6, Kind: "constant"}, []float64{0.5, 1, 1, 1, 1, 1}},
-		{Schedule{Peak: 1, Final: 0.2, Warmup: 2, Steps: 6, Kind: "linear"}, []float64{0.5, 1, 0.8, 0.6, 0.4, 0.2}},
+		{Schedule{Peak: 1, Final: 0.2, Warmup: 2, Steps: 6, Kind: "linear-decay"}, []float64{0.5, 1, 0.8, 0.6, 0.4, 0.2}},
 		{Schedule{Peak: 2, Warmup: 4, Steps: 16, Kind: "inverse-sqrt"}, []float64{0.5, 1, 1.5, 2, 1.788854, 1.632993}},
 		{Schedule{Peak: 1, Steps: 10, Kind: "wsd"}, []float64{1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0}},
 	} {

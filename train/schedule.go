@@ -18,11 +18,11 @@ type Schedule struct {
 // Schedules are the kinds of schedule:
 //
 //	cosine        half a cosine from Peak to Final
-//	linear        a line from Peak to Final
+//	linear-decay  a line from Peak to Final
 //	constant      Peak
 //	inverse-sqrt  Peak·√(Warmup/step), with Warmup at least 1 (Vaswani et al. 2017, arXiv:1706.03762, eq. 3)
 //	wsd           Peak until a fifth of the steps is left, then a line to Final (warm-up, stable, decay; Hu et al. 2024, arXiv:2404.06395)
-var Schedules = []string{"cosine", "linear", "constant", "inverse-sqrt", "wsd"}
+var Schedules = []string{"cosine", "linear-decay", "constant", "inverse-sqrt", "wsd"}
 
 func (s Schedule) check() error {
 	switch {
@@ -50,7 +50,7 @@ func (s Schedule) Rate(step int) float64 {
 	switch s.Kind {
 	case "constant":
 		return s.Peak
-	case "linear":
+	case "linear-decay":
 		return s.Peak + (s.Final-s.Peak)*done
 	case "inverse-sqrt":
 		return s.Peak * math.Sqrt(float64(max(s.Warmup, 1))/float64(step))
