@@ -74,7 +74,7 @@ func TestCounts(t *testing.T) {
 					t.Fatal(err)
 				}
 				cost := info.Cost(one, attn.PassDecode)
-				between(t, "decode", ops, cost.FLOPs, 0.97, 1.05)
+				between(t, "decode", ops, cost.FLOPs, 0.9, 1.05) // a key that lies alone is read by Dot, which does not count
 				// A recurrence goes through its state twice, to change it and to read it; a product of a block of scores is not
 				// counted as reading.
 				between(t, "bytes read in decoding", read, cost.Read, 0.45, 2.05)

@@ -62,7 +62,7 @@ type bigBird struct{ mechanism }
 // where there are fewer to draw from, all are taken. Zaheer et al. 2020 (arXiv:2007.14062) §2 and App. D; the
 // causal form is a port whose layout does not depend on the length: the paper has none.
 func (m bigBird) Define(c *attn.Call64) error {
-	define(c, m.blocks.size, m.sees)
+	define(c, m.size, m.sees)
 	return nil
 }
 

@@ -165,29 +165,33 @@ func axpy(a float64, x, y []float64) {
 	}
 }
 
-// mechanism is softmax attention over a layout.
+// mechanism is softmax attention over a pattern.
 type mechanism struct {
 	tile.Softmax
-	info   *attn.Info
-	blocks blocks
-	sees   func(h attn.Head64, a, b int) bool
+	info  *attn.Info
+	size  int // tokens that the definition's rule takes together
+	sees  func(h attn.Head64, a, b int) bool
+	pairs func(s attn.Shape) int64 // visible ones of all heads, at full length
 }
 
 // newMechanism completes info and returns the mechanism; sees says for the definition what l says for the kernel.
 func newMechanism(info attn.Info, l layout, size int, sees func(h attn.Head64, a, b int) bool) mechanism {
 	b := blocks{l, size}
-	m := mechanism{Softmax: tile.Softmax{Pattern: b}, info: &info, blocks: b, sees: sees}
-	info.Family, info.Masks = "sparse", attn.Causal|attn.Bidirectional
-	info.Approximates, info.Quick, info.Inputs, info.Cost = true, true, attn.QKV(), m.cost
+	info.Masks, info.Quick = attn.Causal|attn.Bidirectional, true
+	return newPattern(info, b, b.pairs, size, sees)
+}
+
+// newPattern is newMechanism for any pattern.
+func newPattern(info attn.Info, p tile.Pattern, pairs func(attn.Shape) int64, size int, sees func(h attn.Head64, a, b int) bool) mechanism {
+	m := mechanism{Softmax: tile.Softmax{Pattern: p}, info: &info, size: size, sees: sees, pairs: pairs}
+	info.Family, info.Approximates, info.Inputs, info.Cost = "sparse", true, attn.QKV(), m.cost
 	return m
 }
 
 // Info describes the mechanism.
 func (m mechanism) Info() attn.Info { return *m.info }
 
-func (m mechanism) cost(s attn.Shape, p attn.Pass) attn.Cost {
-	return m.Softmax.Cost(s, p, m.blocks.pairs(s))
-}
+func (m mechanism) cost(s attn.Shape, p attn.Pass) attn.Cost { return m.Softmax.Cost(s, p, m.pairs(s)) }
 
 // Forward computes the output.
 func (m mechanism) Forward(ws *attn.Workspace, c *attn.Call) error {

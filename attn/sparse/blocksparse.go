@@ -49,7 +49,7 @@ type blockSparse struct{ mechanism }
 // The layout is that of the strided pattern of Child et al. 2019 (arXiv:1904.10509) §4.2 in
 // blocks, its columns counted from the front so that a prefix keeps its layout.
 func (m blockSparse) Define(c *attn.Call64) error {
-	define(c, m.blocks.size, m.sees)
+	define(c, m.size, m.sees)
 	return nil
 }
 

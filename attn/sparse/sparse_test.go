@@ -28,7 +28,7 @@ func build(t *testing.T, spec string) (attn.Differentiable, func(h attn.Head64, 
 		base = m.mechanism
 	}
 	return m.(attn.Differentiable), func(h attn.Head64, i, j int) bool {
-		return h.Sees(i, j) && base.sees(h, floor(i+h.Offset(), base.blocks.size), j/base.blocks.size)
+		return h.Sees(i, j) && base.sees(h, floor(i+h.Offset(), base.size), j/base.size)
 	}
 }
 
