@@ -8,7 +8,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, spec := range []string{"full", "naive"} {
+	for _, spec := range []string{"full", "naive", "alibi", "sinklogit"} {
 		m, err := attn.New(spec)
 		if err != nil {
 			t.Fatal(err)

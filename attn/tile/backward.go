@@ -34,7 +34,10 @@ func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	args.call.Saved = nil
 	attn.Parallel(ws, c.Batch*c.Heads, 0, deltaArgs{args}, func(_ *attn.Scratch, a *deltaArgs, task int) { a.run(task) })
 	tasks := c.Batch * c.KVHeads * n.heads * n.blocks
-	attn.Parallel(ws, tasks, backwardFloats(c.Shape), args, func(s *attn.Scratch, a *backwardArgs, task int) {
+	if a.SinkLogit {
+		args.sinkGrad(ws)
+	}
+	attn.Parallel(ws, tasks, a.backwardFloats(c.Shape), args, func(s *attn.Scratch, a *backwardArgs, task int) {
 		a.run(s, task)
 	})
 	if n.heads*n.blocks > 1 {
@@ -63,9 +66,9 @@ func (n split) extraQ(s attn.Shape) int {
 // extraKV returns the number of rows of dK, and of dV.
 func (n split) extraKV(s attn.Shape) int { return s.Batch * s.KVHeads * (n.heads - 1) * s.KeyLen }
 
-func backwardFloats(s attn.Shape) int {
+func (a Softmax) backwardFloats(s attn.Shape) int {
 	dk, dv := s.KeyDim, s.ValueDim
-	return attn.ScratchFloats(dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
+	return attn.ScratchFloats(a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
 		keyBlock*dk, keyBlock*dv, keyBlock*dk, keyBlock*dv, kernel.PackedFloats(dk, keyBlock), keyBlock*dk)
 }
 
@@ -114,6 +117,7 @@ func (a *deltaArgs) run(task int) {
 // backwardHead is a worker's view of one key/value head.
 type backwardHead struct {
 	p      Pattern
+	bias   bias
 	dk, dv int
 	k, v   side
 	// The block of keys: rows of K and V, Kᵀ, and their gradients.
@@ -143,7 +147,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	group := c.Heads / c.KVHeads
 	dk, dv := c.KeyDim, c.ValueDim
 	b := backwardHead{
-		p: a.Pattern, dk: dk, dv: dv,
+		p: a.Pattern, bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
 		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
 		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
 		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
@@ -266,6 +270,7 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, head, n, part int) 
 	b.t = t
 	b.q = side{c.Q.From(g.Row, at, head), c.Q.TimeStride}
 	b.do = side{a.grads.Out.From(g.Row, at, head), a.grads.Out.TimeStride}
+	a.head(&b.bias, head, c.Heads)
 	kernel.Copy(b.qRow, b.q.rows(0), t.Rows, b.dk)
 	kernel.Copy(b.dRow, b.do.rows(0), t.Rows, b.dv)
 	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.scale*kernel.Log2E)
@@ -297,6 +302,7 @@ func (b *backwardHead) step(blk block) {
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
 	kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+	b.bias.add(b.t, blk.lo, blk.hi, b.s)
 	blk.hide(b.p, b.t, b.s, kernel.NegInf)
 	kernel.Weights(b.s, n, b.lse)
 	if blk.parts > 0 && slices.ContainsFunc(b.lse, isNaN) { // -Inf minus NaN

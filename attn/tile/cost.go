@@ -15,7 +15,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	case attn.PassForward:
 		c.FLOPs = 2 * pairs * (dk + dv)
 		c.Bytes = 4 * (q + k) * (dk + dv)
-		c.PerWorker = forwardScratch(s, s.QueryLen)
+		c.PerWorker = a.forwardScratch(s, s.QueryLen)
 		c.Saved = bytesOf(int(q))
 	case attn.PassBackward:
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
@@ -23,7 +23,10 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
 			n := backwardSplit(s)
 			c.Shared = bytesOf(int(q)) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
-			c.PerWorker = 4 * int64(backwardFloats(s))
+			c.PerWorker = 4 * int64(a.backwardFloats(s))
+			if a.SinkLogit {
+				c.Shared += bytesOf(s.Batch * s.Heads)
+			}
 		}
 	case attn.PassDecode:
 		c = a.decodeCost(s)
@@ -58,16 +61,16 @@ func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 		c.Shared += bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys)))
 		c.PerWorker = 4 * int64(decodeWorkerFloats(s, q))
 	} else {
-		c.PerWorker = forwardScratch(s, q)
+		c.PerWorker = a.forwardScratch(s, q)
 	}
 	return c
 }
 
-func forwardScratch(s attn.Shape, queries int) int64 {
+func (a Softmax) forwardScratch(s attn.Shape, queries int) int64 {
 	if s.Batch == 0 || queries == 0 {
 		return 0
 	}
-	return 4 * int64(forwardFloats(s, forwardGroup(s, queries)))
+	return 4 * int64(a.forwardFloats(s, forwardGroup(s, queries)))
 }
 
 // bytesOf returns what a workspace counts for a slice of n floats.

@@ -129,11 +129,24 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 			if j+n+firstRows <= d.segment.Keys {
 				kernel.Prefetch(d.k.rows(slot+n), firstRows, len(q))
 			}
+			d.lean(t, j, d.scores[:n])
 			if d.weigh(r, d.scores[:n]) {
 				kernel.Combine(r[:len(r)-2], d.scores[:n], d.v.rows(slot))
 			}
 			j += n
 		}
+	}
+}
+
+// lean adds the bias to the scores of the keys from j on, for the tile's one query.
+func (d *decodeHead) lean(t Tile, j int, scores []float32) {
+	if !d.args.Linear {
+		return
+	}
+	m := float32(Slope(t.Head, d.args.call.Heads))
+	for i := range scores {
+		x := t.First - j - i
+		scores[i] -= m * float32(max(x, -x))
 	}
 }
 
@@ -147,6 +160,7 @@ func (d *decodeHead) scattered(r, q []float32, t Tile, lo, hi int) {
 		slot, _ := d.stretch(j)
 		d.slots[n] = int32(slot)
 		d.scores[n] = kernel.Dot(q, d.k.row(slot, len(q)))
+		d.lean(t, j, d.scores[n:n+1])
 		n++
 	}
 	if !d.weigh(r, d.scores[:n]) {
@@ -202,6 +216,9 @@ func (a *decodeArgs) merge() {
 			for head := range c.Heads {
 				out, lse := c.Out.Row(g.Row, g.Query0+i, head), math.Inf(-1)
 				clear(out)
+				if a.SinkLogit {
+					lse = float64(c.Learned[0][head])
+				}
 				for part := range decodeParts(g.Keys) {
 					r := a.part(segment, head, i, part)
 					acc, top, sum := r[:c.ValueDim], r[c.ValueDim], r[c.ValueDim+1]

@@ -27,7 +27,7 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	args.groups = ceil(n, args.tiles*Lanes)
 	args.call.Saved = nil
 	tasks := c.NumSegments() * c.Heads * args.groups
-	attn.Parallel(ws, tasks, forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
+	attn.Parallel(ws, tasks, a.forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
 		a.run(s, task)
 	})
 }
@@ -38,8 +38,8 @@ func forwardGroup(s attn.Shape, queries int) int {
 	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/16))
 }
 
-func forwardFloats(s attn.Shape, tiles int) int {
-	return attn.ScratchFloats(tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes,
+func (a Softmax) forwardFloats(s attn.Shape, tiles int) int {
+	return attn.ScratchFloats(a.biasFloats(), tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes,
 		keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock))
 }
 
@@ -56,6 +56,7 @@ type forwardArgs struct {
 // forwardHead is a worker's view of one head and group of tiles.
 type forwardHead struct {
 	p      Pattern
+	bias   bias
 	dk, dv int
 	k, v   side
 	q, o   []float32 // tiles of Qᵀ and Oᵀ
@@ -83,11 +84,12 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		return
 	}
 	f := forwardHead{
-		p: a.Pattern, dk: c.KeyDim, dv: c.ValueDim,
+		p: a.Pattern, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
 		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
 	}
+	a.head(&f.bias, head, c.Heads)
 	for i := range n {
 		t := tileAt(c, g, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
@@ -102,7 +104,11 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		}
 		rows, at := f.walk[i].t.Rows, g.Query0+(first+i)*Lanes
 		f.state[i].Inverse(inverse[:])
-		f.means(i, inverse[:])
+		if a.SinkLogit {
+			sink(&f.state[i], c.Learned[0][head]*kernel.Log2E, inverse[:])
+		} else {
+			f.means(i, inverse[:])
+		}
 		kernel.Unpack(kernel.Rows(c.Out.From(g.Row, at, head), c.Out.TimeStride), f.tileO(i), rows, f.dv, inverse[:])
 		if a.lse != nil {
 			f.state[i].LogSum2(lse[:])
@@ -183,6 +189,7 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 		k = f.keys.From(b.lo-f.first, 0)
 	}
 	kernel.Mul(keys, Lanes, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), scores)
+	f.bias.add(f.walk[i].t, b.lo, b.hi, f.scores)
 	if b.parts > 0 {
 		f.tested[i] = true
 		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)

@@ -25,6 +25,10 @@ type Softmax struct {
 	// Window and Sinks bound what a Cache keeps: the first Sinks and the last Window tokens of a sequence.
 	// The pattern lets no query see others. Window 0 keeps all.
 	Window, Sinks int
+	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
+	Linear bool
+	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
+	SinkLogit bool
 }
 
 func (a Softmax) scale(c *attn.Call) float32 {
