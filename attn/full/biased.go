@@ -9,6 +9,7 @@ import (
 
 func init() {
 	attn.Register("alibi", Alibi{}, Alibi.New)
+	attn.Register("softcap", Softcap{Cap: 50}, Softcap.New)
 	attn.Register("sinklogit", SinkLogit{}, SinkLogit.New)
 }
 
@@ -38,8 +39,8 @@ type alibi struct{ full }
 //
 // with the slopes m of tile.Slope. A query that sees no key gives zeros. Press et al. 2021 (arXiv:2108.12409) §3.
 func (alibi) Define(c *attn.Call64) error {
-	defineScores(c, func(h attn.Head64, i, j int) float64 {
-		return -tile.Slope(h.H, c.Heads) * math.Abs(float64(i+h.Offset()-j))
+	defineScores(c, func(h attn.Head64, i, j int, s float64) float64 {
+		return s - tile.Slope(h.H, c.Heads)*math.Abs(float64(i+h.Offset()-j))
 	}, nil)
 	return nil
 }
@@ -72,8 +73,42 @@ func (sinkLogit) Define(c *attn.Call64) error {
 	return nil
 }
 
-// defineScores is the definition of softmax attention with a bias on each score, and with a score a head that has no value.
-func defineScores(c *attn.Call64, bias func(h attn.Head64, i, j int) float64, sink []float64) {
+// Softcap is softmax attention with bounded scores, spelled softcap:cap=50.
+type Softcap struct {
+	Cap float64 `opt:"cap"` // bound of the scores; above 0
+}
+
+// New returns attention with capped scores.
+func (o Softcap) New() (attn.Mechanism, error) {
+	if !(o.Cap >= 1e-3 && o.Cap <= 1e6) {
+		return nil, attn.OptionError("cap", o.Cap, "a number from 0.001 to 1e6")
+	}
+	m := softcap{full{Softmax: tile.Softmax{Pattern: tile.Dense{}, Cap: o.Cap}}, o}
+	m.info = &attn.Info{
+		Name: attn.Spell("softcap", o), Family: "full", Title: "Full attention with soft-capped scores",
+		Paper: "Gemma Team 2024, arXiv:2408.00118", Year: 2024, Revision: 1,
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Inputs: attn.QKV(), Cost: m.cost,
+	}
+	return m, nil
+}
+
+type softcap struct {
+	full
+	o Softcap
+}
+
+// Define computes, for each head,
+//
+//	o[i] = Σ_j p[i,j] v[j],  p[i,·] = softmax_j(c·tanh(q[i]·k[j] / (c·√d))) over the keys j that the mask lets i see
+//
+// A query that sees no key gives zeros. Gemma Team 2024 (arXiv:2408.00118) §2.
+func (m softcap) Define(c *attn.Call64) error {
+	defineScores(c, func(_ attn.Head64, _, _ int, s float64) float64 { return m.o.Cap * math.Tanh(s/m.o.Cap) }, nil)
+	return nil
+}
+
+// defineScores is the definition of softmax attention with changed scores, and with a score a head that has no value.
+func defineScores(c *attn.Call64, change func(h attn.Head64, i, j int, s float64) float64, sink []float64) {
 	c.ZeroPadding()
 	c.EachHead(func(h attn.Head64) {
 		p := make([]float64, h.Keys, h.Keys+1)
@@ -82,8 +117,8 @@ func defineScores(c *attn.Call64, bias func(h attn.Head64, i, j int) float64, si
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) {
 					p[j] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
-					if bias != nil {
-						p[j] += bias(h, i, j)
+					if change != nil {
+						p[j] = change(h, i, j, p[j])
 					}
 				}
 			}

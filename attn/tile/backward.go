@@ -68,7 +68,7 @@ func (n split) extraKV(s attn.Shape) int { return s.Batch * s.KVHeads * (n.heads
 
 func (a Softmax) backwardFloats(s attn.Shape) int {
 	dk, dv := s.KeyDim, s.ValueDim
-	return attn.ScratchFloats(a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
+	return attn.ScratchFloats(a.slopeFloats(), a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
 		keyBlock*dk, keyBlock*dv, keyBlock*dk, keyBlock*dv, kernel.PackedFloats(dk, keyBlock), keyBlock*dk)
 }
 
@@ -117,6 +117,8 @@ func (a *deltaArgs) run(task int) {
 // backwardHead is a worker's view of one key/value head.
 type backwardHead struct {
 	p      Pattern
+	soft   *Softmax
+	slope  []float32 // of the bent scores; nil without Cap
 	bias   bias
 	dk, dv int
 	k, v   side
@@ -147,7 +149,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	group := c.Heads / c.KVHeads
 	dk, dv := c.KeyDim, c.ValueDim
 	b := backwardHead{
-		p: a.Pattern, bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
+		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
 		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
 		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
 		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
@@ -302,6 +304,10 @@ func (b *backwardHead) step(blk block) {
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
 	kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+	if b.slope != nil {
+		b.soft.soften(b.s[:n*Lanes], b.slope[:n*Lanes], kernel.Log2E)
+		blk.hide(b.p, b.t, b.slope, 0)
+	}
 	b.bias.add(b.t, blk.lo, blk.hi, b.s)
 	blk.hide(b.p, b.t, b.s, kernel.NegInf)
 	kernel.Weights(b.s, n, b.lse)
@@ -310,6 +316,9 @@ func (b *backwardHead) step(blk block) {
 	}
 	kernel.Mul(n, Lanes, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), ds)
 	kernel.WeightsGrad(b.s, b.ds, n, b.delta)
+	if b.slope != nil {
+		kernel.Times(b.ds[:n*Lanes], b.slope[:n*Lanes])
+	}
 	if blk.parts > 0 && !b.partsFinite(blk) {
 		b.guardedDQ(blk)
 	} else {

@@ -129,7 +129,7 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 			if j+n+firstRows <= d.segment.Keys {
 				kernel.Prefetch(d.k.rows(slot+n), firstRows, len(q))
 			}
-			d.lean(t, j, d.scores[:n])
+			d.adjust(t, j, d.scores[:n])
 			if d.weigh(r, d.scores[:n]) {
 				kernel.Combine(r[:len(r)-2], d.scores[:n], d.v.rows(slot))
 			}
@@ -138,8 +138,9 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 	}
 }
 
-// lean adds the bias to the scores of the keys from j on, for the tile's one query.
-func (d *decodeHead) lean(t Tile, j int, scores []float32) {
+// adjust bends the scores of the keys from j on, for the tile's one query, and adds the bias.
+func (d *decodeHead) adjust(t Tile, j int, scores []float32) {
+	d.args.soften(scores, nil, 1)
 	if !d.args.Linear {
 		return
 	}
@@ -160,7 +161,7 @@ func (d *decodeHead) scattered(r, q []float32, t Tile, lo, hi int) {
 		slot, _ := d.stretch(j)
 		d.slots[n] = int32(slot)
 		d.scores[n] = kernel.Dot(q, d.k.row(slot, len(q)))
-		d.lean(t, j, d.scores[n:n+1])
+		d.adjust(t, j, d.scores[n:n+1])
 		n++
 	}
 	if !d.weigh(r, d.scores[:n]) {

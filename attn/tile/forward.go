@@ -56,6 +56,7 @@ type forwardArgs struct {
 // forwardHead is a worker's view of one head and group of tiles.
 type forwardHead struct {
 	p      Pattern
+	soft   *Softmax
 	bias   bias
 	dk, dv int
 	k, v   side
@@ -84,7 +85,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		return
 	}
 	f := forwardHead{
-		p: a.Pattern, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
+		p: a.Pattern, soft: &a.Softmax, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
 		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
@@ -189,6 +190,7 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 		k = f.keys.From(b.lo-f.first, 0)
 	}
 	kernel.Mul(keys, Lanes, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), scores)
+	f.soft.soften(f.scores[:keys*Lanes], nil, kernel.Log2E)
 	f.bias.add(f.walk[i].t, b.lo, b.hi, f.scores)
 	if b.parts > 0 {
 		f.tested[i] = true

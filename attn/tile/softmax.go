@@ -27,6 +27,8 @@ type Softmax struct {
 	Window, Sinks int
 	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
 	Linear bool
+	// Cap, unless 0, bends the scores s to Cap·tanh(s/Cap).
+	Cap float64
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
 	SinkLogit bool
 }
