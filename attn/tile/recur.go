@@ -15,18 +15,22 @@ import (
 //	o_t = r_t S_tᵀ φ(q_t)                          read after write
 //
 // where r_t is Scale, or 1/(φ(q_t)·z_t + Eps) with Normalize (0 where that sum is 0), and g_t ≤ 0 is
-// the log decay a channel, with Gated. Within a chunk the sum is taken over pairs, as in attention; from chunk to
-// chunk through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang et al. 2023, arXiv:2312.06635 §4).
+// the log decay, one for all channels of a head or one a channel, if Decay says so. Within a block of up to 32 tokens
+// the sum is taken over pairs, as in attention; from block to block through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang
+// et al. 2023, arXiv:2312.06635 §4).
 //
 // The state of a segment, in Call.Initial and Call.Final, is S and z of each key/value head in turn.
 // Numbers of decayed states below 1e-30 become 0 every 256 tokens, so that none stays subnormal.
+//
+// Forward runs in recurforward.go (who does what), recurblock.go (a block) and recurdecay.go (its decays); Backward
+// in recurgrad.go, by chunks; decoding in recurstate.go.
 type Recurrence struct {
-	Chunk     int     // tokens a chunk, at least 1
+	Chunk     int     // tokens between the states that Forward keeps for Backward, at least 1; a block has no more
 	Map       Feature // φ, on queries and keys
-	Normalize bool
+	Normalize bool    // only without decay
 	Eps       float32
 	Scale     float32 // of the outputs, without Normalize; 0 means 1/√(key dim)
-	Gated     bool    // Call.Extra[0] is g, [batch, key, kv heads, key dim]; causal only
+	Decay     Decay   // which g there is, in Call.Extra[0]; causal only
 }
 
 // Feature is an elementwise feature map.
@@ -38,7 +42,27 @@ const (
 	ReLU
 )
 
-// recurSplit is the number of (segment, head) pairs from which on each is one task; below it,
+// Decay is how a state fades before each write.
+type Decay uint8
+
+const (
+	NoDecay      Decay = iota
+	HeadDecay          // g is [batch, key, kv heads, 1]: one factor for the whole state of a head
+	ChannelDecay       // g is [batch, key, kv heads, key dim]: one a row of the state
+)
+
+// width is the number of log decays of a token and head.
+func (d Decay) width(s attn.Shape) int {
+	switch d {
+	case HeadDecay:
+		return 1
+	case ChannelDecay:
+		return s.KeyDim
+	}
+	return 0
+}
+
+// recurSplit is the number of (segment, head) pairs from which on each is one task of Backward; below it,
 // chunks run in parallel too. Both ways give the same bits.
 const recurSplit = 8
 
@@ -55,11 +79,7 @@ func (r *Recurrence) stateLen(s attn.Shape) int {
 
 // recordLen is what one chunk keeps: a state, and the sums of the log decays over the chunk.
 func (r *Recurrence) recordLen(s attn.Shape) int {
-	n := r.stateLen(s)
-	if r.Gated {
-		n += s.KeyDim
-	}
-	return n
+	return r.stateLen(s) + r.Decay.width(s)
 }
 
 // recurArgs is one pass over the segments lo ≤ i < hi of a call. Chunks are counted over all its segments.
@@ -183,167 +203,10 @@ func (r *Recurrence) Check() error {
 	if r.Chunk < 1 || r.Chunk > 1<<12 {
 		return attn.OptionError("chunk", r.Chunk, "an integer from 1 to 4096")
 	}
-	if r.Gated && r.Normalize {
-		return fmt.Errorf("recurrence: gated and normalised: want one of them")
+	if r.Decay != NoDecay && r.Normalize {
+		return fmt.Errorf("recurrence: decayed and normalised: want one of them")
 	}
 	return nil
-}
-
-// Forward computes c.Out, and c.Final unless nil, from a call that has passed Check.
-func (r *Recurrence) Forward(ws *attn.Workspace, c *attn.Call) {
-	c.ZeroPadding()
-	for i := range c.NumSegments() {
-		if c.Mask == attn.Causal {
-			zeroQueries(c, c.Segment(i))
-		}
-	}
-	a := r.args(c)
-	a.initial, a.final = c.Initial, c.Final
-	r.forward(ws, a)
-}
-
-// args returns the pass over all segments of c.
-func (r *Recurrence) args(c *attn.Call) recurArgs {
-	a := recurArgs{Recurrence: *r, c: c, hi: c.NumSegments()}
-	if a.Scale == 0 {
-		a.Scale = float32(1 / math.Sqrt(float64(c.KeyDim)))
-	}
-	return a
-}
-
-// zeroQueries clears the outputs of queries in front of the first key.
-func zeroQueries(c *attn.Call, g attn.Segment) {
-	for i := range min(g.Queries, -g.Offset()) {
-		for h := range c.Heads {
-			clear(c.Out.Row(g.Row, g.Query0+i, h))
-		}
-	}
-}
-
-func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
-	mark := ws.Mark()
-	a.plan(ws)
-	c, s := a.c, a.c.Shape
-	heads, chunks := a.heads(), a.keyChunks()
-	split := heads < recurSplit
-	if a.causal() {
-		if c.Saved != nil {
-			a.records = c.Saved.Floats(chunks * r.recordLen(s))
-		} else if split {
-			a.records = ws.Floats(chunks * r.recordLen(s))
-		}
-	} else {
-		if c.Saved != nil {
-			a.sums = c.Saved.Floats(heads * r.stateLen(s))
-		} else {
-			a.sums = ws.Floats(heads * r.stateLen(s))
-		}
-		if split {
-			a.records = ws.Floats(chunks * r.recordLen(s))
-		}
-	}
-	if c.Saved != nil && r.Normalize {
-		a.factors = c.Saved.Floats(s.Batch * s.Heads * s.QueryLen)
-	}
-	floats := r.forwardFloats(s)
-	switch {
-	case split:
-		attn.Parallel(ws, chunks, floats, a, contributeTask)
-		attn.Parallel(ws, heads, floats, a, scanTask)
-		if a.causal() {
-			attn.Parallel(ws, chunks, floats, a, emitTask)
-		}
-	default:
-		attn.Parallel(ws, heads, floats, a, headTask)
-	}
-	if !a.causal() {
-		attn.Parallel(ws, a.queryChunks(), floats, a, readTask)
-	}
-	ws.Release(mark)
-}
-
-// contributeTask writes what one chunk adds to the state, and the sums of its log decays, to the
-// chunk's record.
-func contributeTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := a.chunk(a.keys, task)
-	seg, i := find(a.keys, chunk)
-	t := newForward(s, a)
-	t.at(a.c.Segment(seg), kv, i)
-	t.loadKeys()
-	rec := a.record(kv, chunk)
-	t.contribute(rec[:a.stateLen(a.c.Shape)])
-	if a.Gated {
-		copy(rec[a.stateLen(a.c.Shape):], t.decaySums())
-	}
-}
-
-// scanTask turns the contributions of one head's chunks into the states before them.
-func scanTask(s *attn.Scratch, a *recurArgs, task int) {
-	seg, kv := a.head(task)
-	t := newForward(s, a)
-	n := len(t.s)
-	a.load(t.s, a.initial, seg, kv)
-	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
-		rec := a.record(kv, chunk)
-		copy(t.u, rec[:n])
-		copy(rec, t.s)
-		a.advance(t.s, rec[n:], t.u)
-		a.flush(t.s, a.before(seg, chunk), a.Chunk)
-	}
-	a.store(a.final, seg, kv, t.s)
-	if a.sums != nil {
-		copy(a.sum(a.sums, seg, kv), t.s)
-	}
-}
-
-// emitTask computes the outputs of one chunk from the state before it.
-func emitTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := a.chunk(a.keys, task)
-	seg, i := find(a.keys, chunk)
-	t := newForward(s, a)
-	t.at(a.c.Segment(seg), kv, i)
-	if t.row0 == t.n {
-		return
-	}
-	t.loadKeys()
-	t.emit(a.record(kv, chunk)[:a.stateLen(a.c.Shape)])
-}
-
-// headTask does all of one head of one segment in turn.
-func headTask(s *attn.Scratch, a *recurArgs, task int) {
-	seg, kv := a.head(task)
-	t := newForward(s, a)
-	a.load(t.s, a.initial, seg, kv)
-	for chunk := int(a.keys[seg]); chunk < int(a.keys[seg+1]); chunk++ {
-		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
-		t.loadKeys()
-		if a.causal() {
-			if a.records != nil {
-				rec := a.record(kv, chunk)
-				copy(rec, t.s)
-				copy(rec[len(t.s):], t.decaySums())
-			}
-			if t.row0 < t.n {
-				t.emit(t.s)
-			}
-		}
-		t.contribute(t.u)
-		a.advance(t.s, t.decaySums(), t.u)
-		a.flush(t.s, a.before(seg, chunk), a.Chunk)
-	}
-	a.store(a.final, seg, kv, t.s)
-	if a.sums != nil {
-		copy(a.sum(a.sums, seg, kv), t.s)
-	}
-}
-
-// readTask computes the outputs of one query chunk from the state of all keys.
-func readTask(s *attn.Scratch, a *recurArgs, task int) {
-	kv, chunk := a.chunk(a.queries, task)
-	seg, i := find(a.queries, chunk)
-	t := newForward(s, a)
-	t.atQueries(a.c.Segment(seg), kv, i)
-	t.emit(a.sum(a.sums, seg, kv))
 }
 
 // advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.

@@ -1,0 +1,520 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// genRecur writes what the recurrences of linear attention need besides products: small matrices, row by row.
+func genRecur(s isa) {
+	genAheadMul(s)
+	genELU1(s)
+	genCopyFinite(s)
+	genScaleRows(s)
+	genTimesRows(s)
+	genLower(s)
+	genDecay(s)
+	genCumulate(s)
+	if s.wide() {
+		genDecayWeights512(s)
+	} else {
+		genDecayWeights(s)
+		genPrefetch(s)
+		genPackELU1(s)
+	}
+}
+
+// matrix emits a function's loop over rows and its end.
+func (s isa) matrix(rows string, p, ld []GPVirtual, cols string, body func(p []GPVirtual, n GPVirtual)) {
+	s.rows(rows, p, ld, cols, body)
+	end()
+}
+
+// rows emits a loop over the rows of matrices at the pointers p with strides ld; body starts from the pointers
+// and columns in registers of its own.
+func (s isa) rows(rows string, p, ld []GPVirtual, cols string, body func(p []GPVirtual, n GPVirtual)) {
+	left := gp(rows)
+	Label("row")
+	n := gp(cols)
+	q := make([]GPVirtual, len(p))
+	for i := range p {
+		q[i] = GP64()
+		MOVQ(p[i], q[i])
+	}
+	body(q, n)
+	for i := range p {
+		ADDQ(ld[i], p[i])
+	}
+	DECQ(left)
+	JNZ(LabelRef("row"))
+}
+
+func gps(params ...string) (r []GPVirtual) {
+	for _, p := range params {
+		r = append(r, gp(p))
+	}
+	return r
+}
+
+func genELU1(s isa) {
+	const args = "func(dst *float32, dld int, src *float32, sld, rows, cols int)"
+	s.begin("elu1", args, "is ELU1 for rows > 0; strides in bytes.")
+	f := s.elu1()
+	s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		s.strip(n, 2, p, func(u int, m mask) {
+			x := s.vecs(u)
+			for g := range x {
+				s.load(at(p[1], g*s.w), x[g], m)
+			}
+			f.run(x)
+			for g := range x {
+				s.store(x[g], at(p[0], g*s.w), m)
+			}
+		})
+	})
+
+	s.begin("expRows", args, "is ExpRows for rows > 0; strides in bytes.")
+	e := s.exp(2)
+	s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		s.strip(n, 2, p, func(u int, m mask) {
+			x := s.vecs(u)
+			for g := range x {
+				s.load(at(p[1], g*s.w), x[g], m)
+			}
+			e.bounded(x)
+			for g := range x {
+				s.store(x[g], at(p[0], g*s.w), m)
+			}
+		})
+	})
+
+	s.begin("elu1Grad", "func(f, d *float32, n int)", "computes d *= min(f, 1).")
+	one := s.broadcast(1)
+	s.elementwise([]string{"f", "d"}, 4, func(x [][]VecVirtual) {
+		for g := range x[0] {
+			VMINPS(x[0][g], one, x[0][g])
+			VMULPS(x[0][g], x[1][g], x[1][g])
+		}
+	})
+}
+
+// An elu1 is max(x, 0) + e^min(x, 0). Since no argument of the exponential is above 0 and one below -87 counts as -87, it
+// takes a third fewer instructions than exponential: rounding to an integer n by adding 1.5·2^23, whose low bits are then n,
+// and 2^f by the polynomial of exp2Generic on f = x·log₂e - n, in one rounding.
+type elu1 struct {
+	s         isa
+	zero, low VecVirtual
+}
+
+func (s isa) elu1() elu1 {
+	f := elu1{s, s.vec(), s.broadcast(-87)}
+	s.zero(f.zero)
+	return f
+}
+
+func (f elu1) run(x []VecVirtual) {
+	s := f.s
+	plus, t, p := s.vecs(len(x)), s.vecs(len(x)), s.vecs(len(x))
+	log2e, round := constant(1.4426950408889634), constant(3<<22)
+	for g := range x {
+		VMAXPS(x[g], f.zero, plus[g]) // of two numbers one of which is NaN, the first operand here comes out
+		VMINPS(x[g], f.zero, x[g])
+		VMAXPS(x[g], f.low, x[g])
+		VMULPS(log2e, x[g], t[g])
+		VADDPS(round, t[g], t[g])
+		VSUBPS(round, t[g], p[g])
+		VFMSUB132PS(log2e, p[g], x[g])
+	}
+	c := s.exp2(0).c
+	for g := range x {
+		s.set(c[0], p[g])
+	}
+	for _, c := range c[1:] {
+		for g := range x {
+			VFMADD213PS(c, x[g], p[g])
+		}
+	}
+	for g := range x {
+		VPSLLD(Imm(23), t[g], t[g])
+		VPADDD(t[g], p[g], p[g])
+		VADDPS(plus[g], p[g], x[g])
+	}
+}
+
+// genPackELU1 writes 8 lanes of PackELU1: dst[c·32+r] = φ(src[r·ld+c]), 0 from rows on, and sums[c] += Σ_r φ(src[r·ld+c]).
+func genPackELU1(s isa) {
+	s.begin("packELU1x8", "func(dst, sums, src *float32, ld, rows, cols int)", "writes 8 lanes of PackELU1; ld in bytes.")
+	dst, sums, src, ld, rows, cols := gp("dst"), gp("sums"), gp("src"), gp("ld"), gp("rows"), gp("cols")
+	addr := rowPointers(src, ld)
+	f := s.elu1()
+	block := func(label string, m mask) {
+		r, sum := s.vecs(8), s.vec()
+		CMPQ(rows, Imm(8))
+		JL(LabelRef(label + "few"))
+		for i := 0; i < 8; i += 2 {
+			s.load(addr[i], r[i], m)
+			s.load(addr[i+1], r[i+1], m)
+			f.run(r[i : i+2])
+		}
+		JMP(LabelRef(label + "loaded"))
+		Label(label + "few")
+		for i := range r {
+			s.zero(r[i])
+		}
+		for i := range r {
+			exists(i, rows, label+"loaded")
+			s.load(addr[i], r[i], m)
+			f.run(r[i : i+1])
+		}
+		Label(label + "loaded")
+		s.load(at(sums, 0), sum, m)
+		for i := range r {
+			VADDPS(r[i], sum, sum)
+		}
+		s.store(sum, at(sums, 0), m)
+		for i, c := range transpose8(r) {
+			if !m.all() {
+				exists(i, cols, label+"stored")
+			}
+			VMOVUPS(c, at(dst, i*row))
+		}
+		Label(label + "stored")
+	}
+	SUBQ(Imm(8), cols)
+	JL(LabelRef("rest"))
+	Label("loop")
+	block("whole", mask{})
+	ADDQ(Imm(32), src)
+	ADDQ(Imm(32), addr[4].Base)
+	ADDQ(Imm(32), sums)
+	ADDQ(U32(8*row), dst)
+	SUBQ(Imm(8), cols)
+	JGE(LabelRef("loop"))
+	Label("rest")
+	ADDQ(Imm(8), cols)
+	JZ(LabelRef("end"))
+	block("edge", s.tail(cols))
+	Label("end")
+	end()
+}
+
+// genCopyFinite writes a copy of rows that also adds up 0 times each number: NaN unless all are finite.
+func genCopyFinite(s isa) {
+	s.begin("copyFinite", "func(dst *float32, dld int, src *float32, sld, rows, cols int) float32", "is CopyFinite for rows > 0: the result is 0 or NaN; strides in bytes.")
+	zero, acc := s.vec(), s.vecs(4)
+	s.zero(zero)
+	for _, r := range acc {
+		s.zero(r)
+	}
+	s.rows("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		s.strip(n, 4, p, func(u int, m mask) {
+			x := s.vecs(u)
+			for g := range x {
+				s.load(at(p[1], g*s.w), x[g], m)
+				s.store(x[g], at(p[0], g*s.w), m)
+				VFMADD231PS(zero, x[g], acc[g])
+			}
+		})
+	})
+	s.ret(s.fold(acc))
+}
+
+func genScaleRows(s isa) {
+	s.begin("scaleRows", "func(f, x *float32, ld, rows, cols int)", "is ScaleRows for rows > 0; ld in bytes.")
+	f := gp("f")
+	s.matrix("rows", gps("x"), gps("ld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		a := s.vec()
+		VBROADCASTSS(at(f, 0), a)
+		ADDQ(Imm(4), f)
+		s.strip(n, 4, p, func(u int, m mask) {
+			x := s.vecs(u)
+			for g := range x {
+				s.multiply(at(p[0], g*s.w), a, x[g], m)
+				s.store(x[g], at(p[0], g*s.w), m)
+			}
+		})
+	})
+}
+
+// multiply sets x to a times what lies at from.
+func (s isa) multiply(from Mem, a, x VecVirtual, m mask) {
+	if m.all() {
+		VMULPS(from, a, x)
+		return
+	}
+	s.load(from, x, m)
+	VMULPS(x, a, x)
+}
+
+func genTimesRows(s isa) {
+	s.begin("timesRows", "func(f, x *float32, ld, rows, cols int)", "is TimesRows for rows > 0; ld in bytes.")
+	f := gp("f")
+	s.matrix("rows", gps("x"), gps("ld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		y := GP64()
+		MOVQ(f, y)
+		s.strip(n, 4, append(p, y), func(u int, m mask) {
+			a, x := s.vecs(u), s.vecs(u)
+			for g := range x {
+				s.load(at(y, g*s.w), a[g], m)
+				s.multiply(at(p[0], g*s.w), a[g], x[g], m)
+				s.store(x[g], at(p[0], g*s.w), m)
+			}
+		})
+	})
+}
+
+// genLower writes Lower: of the vectors of a row some are kept whole, one may be cut, the others become 0.
+func genLower(s isa) {
+	s.begin("lower", "func(sums, a *float32, ld, keep, rows, cols int)", "is Lower for rows > 0; ld in bytes.")
+	sums, keep := gp("sums"), gp("keep")
+	s.matrix("rows", gps("a"), gps("ld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		acc, left := s.vec(), GP64()
+		s.zero(acc)
+		MOVQ(keep, left) // elements of the row still to keep
+		s.strip(n, 1, p, func(_ int, m mask) {
+			label := "whole"
+			if !m.all() {
+				label = "rest"
+			}
+			x := s.vec()
+			s.load(at(p[0], 0), x, m)
+			CMPQ(left, U32(s.floats()))
+			JGE(LabelRef(label + "kept"))
+			s.clip(s.tail(left), x)
+			s.store(x, at(p[0], 0), m)
+			Label(label + "kept")
+			VADDPS(x, acc, acc)
+			SUBQ(U32(s.floats()), left)
+			JGE(LabelRef(label + "more"))
+			XORQ(left, left)
+			Label(label + "more")
+		})
+		VMOVSS(s.total(acc).(VecVirtual).AsX(), at(sums, 0))
+		ADDQ(Imm(4), sums)
+		INCQ(keep)
+	})
+}
+
+// genDecay writes S = diag(a)·S + diag(b)·S.
+func genDecay(s isa) {
+	s.begin("decay", "func(st *float32, ld int, a, b *float32, rows, cols int)", "is Decay for rows > 0; ld in bytes.")
+	ap, bp := gp("a"), gp("b")
+	s.matrix("rows", gps("st"), gps("ld"), "cols", func(p []GPVirtual, n GPVirtual) {
+		a, b := s.vec(), s.vec()
+		VBROADCASTSS(at(ap, 0), a)
+		VBROADCASTSS(at(bp, 0), b)
+		ADDQ(Imm(4), ap)
+		ADDQ(Imm(4), bp)
+		s.strip(n, 4, p, func(k int, m mask) {
+			x, y := s.vecs(k), s.vecs(k)
+			for g := range x {
+				s.load(at(p[0], g*s.w), x[g], m)
+				VMULPS(a, x[g], y[g])
+				VFMADD231PS(b, x[g], y[g])
+				s.store(y[g], at(p[0], g*s.w), m)
+			}
+		})
+	})
+
+	s.begin("flushBelow", "func(least float32, x *float32, n int)", "sets numbers nearer to 0 than least to 0.")
+	least := s.scalar("least")
+	s.elementwise([]string{"x"}, 4, func(x [][]VecVirtual) {
+		for _, y := range x[0] {
+			t := s.vec()
+			s.and(bits(0x7fffffff), y, t)
+			s.keep(notLess, t, least, y)
+		}
+	})
+}
+
+// genCumulate writes q_i *= Π_{t≤i} e_t, and the product of all to total.
+func genCumulate(s isa) {
+	s.begin("cumulate", "func(q *float32, qld int, e *float32, eld, rows, cols int, total *float32)", "is Cumulate for rows > 0; strides in bytes.")
+	q, e, n, total := gp("q"), gp("e"), gp("cols"), gp("total")
+	qld, eld := gp("qld"), gp("eld")
+	s.columns(n, []GPVirtual{q, e, total}, func(label string, vecs int, m mask) {
+		p := s.vecs(vecs)
+		for v := range p {
+			s.set(constant(1), p[v])
+		}
+		qp, ep, rows := GP64(), GP64(), gp("rows")
+		MOVQ(q, qp)
+		MOVQ(e, ep)
+		Label(label + "row")
+		for v := range p {
+			s.multiply(at(ep, v*s.w), p[v], p[v], m)
+			x := s.vec()
+			s.multiply(at(qp, v*s.w), p[v], x, m)
+			s.store(x, at(qp, v*s.w), m)
+		}
+		ADDQ(qld, qp)
+		ADDQ(eld, ep)
+		DECQ(rows)
+		JNZ(LabelRef(label + "row"))
+		for v := range p {
+			s.store(p[v], at(total, v*s.w), m)
+		}
+	})
+	end()
+}
+
+const decayArgs = "func(a *float32, ald int, q *float32, qld int, e *float32, eld int, kt *float32, d int)"
+
+// genDecayWeights writes DecayWeights for lanes that are 16 keys, in 4 groups of 4 rows. Between groups the decayed keys rest in kt.
+func genDecayWeights(s isa) {
+	s.begin("decayWeights", decayArgs, "is DecayWeights for d > 0; strides in bytes.")
+	a, ald, q, qld, e, eld := gp("a"), gp("ald"), gp("q"), gp("qld"), gp("e"), gp("eld")
+	qr, er := []GPVirtual{q, GP64(), GP64(), GP64()}, []GPVirtual{e, GP64(), GP64(), GP64()}
+	for group := range 4 {
+		label := string(rune('a' + group))
+		for r := 1; r < 4; r++ {
+			LEAQ(Mem{Base: qr[r-1], Index: qld, Scale: 1}, qr[r])
+			LEAQ(Mem{Base: er[r-1], Index: eld, Scale: 1}, er[r])
+		}
+		vecs := 1 + group/2
+		acc, masks := make([][]VecVirtual, 4), make([]VecVirtual, 4)
+		for r := range acc {
+			acc[r] = s.vecs(vecs)
+			for _, x := range acc[r] {
+				s.zero(x)
+			}
+			// The last vector of keys has the row's own key: only those before it decay.
+			if n := (4*group + r) % 8; n > 0 {
+				masks[r] = s.vec()
+				VMOVUPS(tailTable().Offset(32-4*n), masks[r])
+			}
+		}
+		kt, c, d := gp("kt"), GP64(), gp("d")
+		XORQ(c, c)
+		Label(label)
+		k := s.vecs(vecs)
+		for v := range k {
+			VMOVUPS(at(kt, v*s.w), k[v])
+		}
+		for r := range acc {
+			x := s.vec()
+			if 4*group+r > 0 {
+				VBROADCASTSS(Mem{Base: er[r], Index: c, Scale: 4}, x)
+				if vecs == 2 {
+					VMULPS(x, k[0], k[0])
+				}
+				if masks[r] != nil {
+					VMULPS(x, k[vecs-1], x)
+					VBLENDVPS(masks[r], x, k[vecs-1], k[vecs-1])
+				}
+			}
+			VBROADCASTSS(Mem{Base: qr[r], Index: c, Scale: 4}, x)
+			for v := range k {
+				VFMADD231PS(x, k[v], acc[r][v])
+			}
+		}
+		for v := range k {
+			VMOVUPS(k[v], at(kt, v*s.w))
+		}
+		ADDQ(U32(row), kt)
+		INCQ(c)
+		CMPQ(c, d)
+		JNE(LabelRef(label))
+		for r := range acc {
+			for v := range 2 {
+				x := s.vec()
+				switch n := min(8, 4*group+r+1-8*v); {
+				case n <= 0:
+					s.zero(x)
+				case n < 8:
+					VANDPS(tailTable().Offset(32-4*n), acc[r][v], x)
+				default:
+					x = acc[r][v]
+				}
+				VMOVUPS(x, at(a, v*s.w))
+			}
+			ADDQ(ald, a)
+		}
+		if group < 3 {
+			LEAQ(Mem{Base: qr[3], Index: qld, Scale: 1}, q)
+			LEAQ(Mem{Base: er[3], Index: eld, Scale: 1}, e)
+		}
+	}
+	end()
+}
+
+// genDecayWeights512 is genDecayWeights with all 16 keys in one register and all 16 sums in others.
+func genDecayWeights512(s isa) {
+	s.begin("decayWeights", decayArgs, "is DecayWeights for d > 0; strides in bytes.")
+	a, ald, q, qld, e, eld := gp("a"), gp("ald"), gp("q"), gp("qld"), gp("e"), gp("eld")
+	qr, er := []GPVirtual{q, GP64(), GP64(), GP64()}, []GPVirtual{e, GP64(), GP64(), GP64()}
+	bit, ones := GP32(), GP32()
+	for group := range 4 {
+		label := string(rune('a' + group))
+		for r := 1; r < 4; r++ {
+			LEAQ(Mem{Base: qr[r-1], Index: qld, Scale: 1}, qr[r])
+			LEAQ(Mem{Base: er[r-1], Index: eld, Scale: 1}, er[r])
+		}
+		acc, masks := s.vecs(4), make([]OpmaskVirtual, 4)
+		for r := range acc {
+			s.zero(acc[r])
+			masks[r] = K()
+			MOVL(U32(1<<(4*group+r)-1), ones)
+			KMOVW(ones, masks[r])
+		}
+		kt, c, d := gp("kt"), GP64(), gp("d")
+		XORQ(c, c)
+		Label(label)
+		k := s.vec()
+		VMOVUPS(at(kt, 0), k)
+		for r := range acc {
+			x, y := s.vec(), s.vec()
+			VBROADCASTSS(Mem{Base: er[r], Index: c, Scale: 4}, x)
+			VMULPS(x, k, masks[r], k)
+			VBROADCASTSS(Mem{Base: qr[r], Index: c, Scale: 4}, y)
+			VFMADD231PS(y, k, acc[r])
+		}
+		VMOVUPS(k, at(kt, 0))
+		ADDQ(U32(row), kt)
+		INCQ(c)
+		CMPQ(c, d)
+		JNE(LabelRef(label))
+		for r := range acc {
+			m := K()
+			MOVL(U32(1<<(4*group+r+1)-1), bit)
+			KMOVW(bit, m)
+			VMOVAPS_Z(acc[r], m, acc[r])
+			VMOVUPS(acc[r], at(a, 0))
+			ADDQ(ald, a)
+		}
+		if group < 3 {
+			LEAQ(Mem{Base: qr[3], Index: qld, Scale: 1}, q)
+			LEAQ(Mem{Base: er[3], Index: eld, Scale: 1}, e)
+		}
+	}
+	end()
+}
+
+// genPrefetch asks for the cache lines of rows.
+func genPrefetch(s isa) {
+	s.begin("prefetch", "func(x *float32, ld, rows, bytes int)", "is Prefetch for rows and bytes > 0; ld in bytes.")
+	s.matrix("rows", gps("x"), gps("ld"), "bytes", func(p []GPVirtual, n GPVirtual) {
+		last := GP64()
+		LEAQ(Mem{Base: p[0], Index: n, Scale: 1, Disp: -1}, last)
+		SUBQ(U32(256), n)
+		JL(LabelRef("few"))
+		Label("lines")
+		for i := range 4 {
+			PREFETCHT0(at(p[0], 64*i))
+		}
+		ADDQ(U32(256), p[0])
+		SUBQ(U32(256), n)
+		JGE(LabelRef("lines"))
+		Label("few")
+		ADDQ(U32(256), n)
+		JZ(LabelRef("done"))
+		Label("line")
+		PREFETCHT0(at(p[0], 0))
+		ADDQ(Imm(64), p[0])
+		CMPQ(p[0], last)
+		JL(LabelRef("line"))
+		Label("done")
+		PREFETCHT0(at(last, 0))
+	})
+}
