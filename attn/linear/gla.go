@@ -16,7 +16,7 @@ type GLA struct {
 
 // New returns gated linear attention with the options o.
 func (o GLA) New() (attn.Mechanism, error) {
-	m := gla{recurrent{rec: tile.Recurrence{Chunk: o.Chunk, Gated: true}}}
+	m := gla{recurrent{rec: tile.Recurrence{Chunk: o.Chunk, Decay: tile.ChannelDecay}}}
 	if err := m.rec.Check(); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package tile
 
 import (
 	"fmt"
-	"math"
 
 	"attnbench/attn"
 	"attnbench/internal/kernel"
@@ -99,6 +98,8 @@ type recurArgs struct {
 	final   []float32
 	lens    []int // tokens that the state of a row holds, when decoding
 	byRow   bool  // initial and final are the states of batch rows, not of segments
+
+	groups, panels int // tasks of a segment in forward: of heads, and of columns of the values
 }
 
 func (a *recurArgs) causal() bool { return a.c.Mask == attn.Causal }
@@ -178,20 +179,6 @@ func (a *recurArgs) state(x []float32, segment, kv int) []float32 {
 	return a.sum(x, segment, kv)
 }
 
-func (a *recurArgs) load(s, x []float32, segment, kv int) {
-	if x = a.state(x, segment, kv); x == nil {
-		clear(s)
-		return
-	}
-	copy(s, x)
-}
-
-func (a *recurArgs) store(x []float32, segment, kv int, s []float32) {
-	if x = a.state(x, segment, kv); x != nil {
-		copy(x, s)
-	}
-}
-
 // factorRow returns the saved factors of query head h of a segment.
 func (a *recurArgs) factorRow(g attn.Segment, h int) []float32 {
 	i := (g.Row*a.c.Heads+h)*a.c.QueryLen + g.Query0
@@ -209,21 +196,30 @@ func (r *Recurrence) Check() error {
 	return nil
 }
 
-// advance computes s = diag(e^sums)·s + u; no sums of log decays means no decay.
-func (r *Recurrence) advance(s, sums, u []float32) {
-	if r.Gated {
-		width := len(s) / len(sums)
-		for i, g := range sums {
-			row := s[i*width:][:width]
-			if g > -0.5 && g <= 0 {
-				// s·e^g would round e^g to the same side chunk after chunk; s + s·(e^g-1) does not.
-				kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
-			} else {
-				kernel.Scale(float32(math.Exp(float64(g))), row)
-			}
+// weakDecay is the log decay from which on a state loses digits when it is multiplied by e^g: rounded to the same side
+// again and again, e^g would wear it off at another rate. s + s·(e^g-1) does not round e^g.
+const weakDecay = -0.25
+
+// decayFactors sets a and b to what kernel.Decay takes for the log decays g.
+func decayFactors(a, b, g []float32) {
+	copy(a, g)
+	kernel.Exp(a)
+	for i, x := range g {
+		b[i] = 0
+		if x > weakDecay && x <= 0 {
+			a[i] = 1
+			b[i] = x * (1 + x*(1./2+x*(1./6+x*(1./24+x*(1./120+x*(1./720+x*(1./5040)))))))
 		}
 	}
-	kernel.Add(s, u)
+}
+
+// fade sets a and b, one a key channel, for the log decays g of one step: one a channel, or one for all.
+func fade(a, b, g []float32) {
+	n := len(g)
+	decayFactors(a[:n], b[:n], g)
+	for i := n; i < len(a); i++ {
+		a[i], b[i] = a[0], b[0]
+	}
 }
 
 // recurTiny is where a decayed state ends: subnormal numbers are slow on some processors, and a
@@ -237,21 +233,57 @@ const (
 // flush sets the tiny numbers of a state to 0 when n more tokens after the first before pass a
 // multiple of recurFlush.
 func (r *Recurrence) flush(s []float32, before, n int) {
-	if !r.Gated || before/recurFlush == (before+n)/recurFlush {
-		return
-	}
-	for i, x := range s {
-		if x < recurTiny && x > -recurTiny {
-			s[i] = 0
-		}
+	if r.Decay != NoDecay && before/recurFlush != (before+n)/recurFlush {
+		kernel.FlushBelow(recurTiny, s)
 	}
 }
 
-// before returns the number of tokens in front of a chunk of a segment.
-func (a *recurArgs) before(segment, chunk int) int {
-	n := (chunk - int(a.keys[segment])) * a.Chunk
+// before returns the number of tokens in front of token t of segment g.
+func (a *recurArgs) before(g attn.Segment, t int) int {
 	if a.lens != nil {
-		n += a.lens[a.c.Segment(segment).Row]
+		t += a.lens[g.Row]
 	}
-	return n
+	return t
+}
+
+// recurPlace is a run of tokens of one key/value head: a chunk, or a block of one.
+type recurPlace struct {
+	*recurArgs
+	attn.Segment
+	kv     int
+	n      int // keys of the run; without the causal mask, queries
+	first  int // the first of them in the segment
+	row0   int // row r of the run has query query0+r when r ≥ row0
+	query0 int
+}
+
+// at goes to up to n keys of g from the first on. Under the causal mask a run holds the queries at the
+// positions of its keys.
+func (t *recurPlace) at(g attn.Segment, kv, first, n int) {
+	t.Segment, t.kv, t.first = g, kv, first
+	t.n = min(n, g.Keys-first)
+	t.query0 = first - g.Offset()
+	t.row0 = min(t.n, max(0, -t.query0))
+}
+
+// atQueries goes to up to n queries of g from the first on.
+func (t *recurPlace) atQueries(g attn.Segment, kv, first, n int) {
+	t.Segment, t.kv = g, kv
+	t.first, t.query0, t.row0 = first, first, 0
+	t.n = min(n, g.Queries-first)
+}
+
+func (t *recurPlace) group() int { return t.c.Heads / t.c.KVHeads }
+
+// queryHead returns query head i of the group.
+func (t *recurPlace) queryHead(i int) int { return t.kv*t.group() + i }
+
+// keyRows returns the n rows of a key-side view from the run's first on.
+func (t *recurPlace) keyRows(x *attn.View) kernel.Mat {
+	return kernel.Rows(x.From(t.Row, t.Key0+t.first, t.kv), x.TimeStride)
+}
+
+// queryRows returns the rows of a query-side view from row r on.
+func (t *recurPlace) queryRows(x *attn.View, r, h int) kernel.Mat {
+	return kernel.Rows(x.From(t.Row, t.Query0+t.query0+r, h), x.TimeStride)
 }

@@ -24,7 +24,7 @@ func TestGateFactors(t *testing.T) {
 		}
 		run(func(s *attn.Scratch) {
 			g := newGate(s, chunk, d)
-			g.load(kernel.Rows(src, d), n)
+			g.load(kernel.Rows(src, d), n, false)
 			between := func(from, to, c int) float64 { // the decay of tokens from ≤ t < to
 				sum := 0.0
 				for t := from; t < to; t++ {
@@ -74,7 +74,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestRecurrenceCheck(t *testing.T) {
-	for _, r := range []Recurrence{{}, {Chunk: -1}, {Chunk: 1 << 20}, {Chunk: 1, Gated: true, Normalize: true}} {
+	for _, r := range []Recurrence{{}, {Chunk: -1}, {Chunk: 1 << 20}, {Chunk: 1, Decay: ChannelDecay, Normalize: true}} {
 		if r.Check() == nil {
 			t.Errorf("%+v: no error", r)
 		}

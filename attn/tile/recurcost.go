@@ -21,14 +21,12 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	// A key is written to the state of its head once, a query reads it once.
 	cost.FLOPs = 2 * b * (kvh*k + h*reads) * width
 	in := b * (h*q*dk + kvh*k*(dk+dv))
-	if r.Gated {
-		in += b * kvh * k * dk
-	}
+	in += b * kvh * k * int64(r.Decay.width(s))
 	out := b * h * q * dv
 	cost.Bytes = 4 * (in + out)
 	switch p {
 	case attn.PassForward:
-		cost.Shared, cost.PerWorker = r.forwardScratch(s, false)
+		cost.Shared, cost.PerWorker = r.forwardScratch(s)
 		cost.Saved = r.savedBytes(s)
 	case attn.PassBackward:
 		// The gradients of q and k and v, and that of the state, by the same two products each.
@@ -40,7 +38,7 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 		cost.Shared, cost.PerWorker = 0, 4*int64(r.stepFloats(s))
 		if s.QueryLen >= recurStep || s.Mask != attn.Causal {
 			s.KeyLen = s.QueryLen
-			cost.Shared, cost.PerWorker = r.forwardScratch(s, false)
+			cost.Shared, cost.PerWorker = r.forwardScratch(s)
 		}
 	}
 	if s.Batch == 0 {
@@ -62,21 +60,11 @@ func (r *Recurrence) planFloats(s attn.Shape) int {
 	return attn.ScratchFloats(s.Batch+1, s.Batch+1)
 }
 
-func (r *Recurrence) forwardScratch(s attn.Shape, saved bool) (shared, worker int64) {
-	heads, chunks, _ := r.chunkCounts(s)
+func (r *Recurrence) forwardScratch(s attn.Shape) (shared, worker int64) {
+	heads, _, _ := r.chunkCounts(s)
 	f := r.planFloats(s)
-	split := heads < recurSplit
-	if s.Mask == attn.Causal {
-		if split && !saved {
-			f += attn.ScratchFloats(chunks * r.recordLen(s))
-		}
-	} else {
-		if !saved {
-			f += attn.ScratchFloats(heads * r.stateLen(s))
-		}
-		if split {
-			f += attn.ScratchFloats(chunks * r.recordLen(s))
-		}
+	if s.Mask != attn.Causal {
+		f += attn.ScratchFloats(heads * r.stateLen(s))
 	}
 	return 4 * int64(f), 4 * int64(r.forwardFloats(s))
 }

@@ -49,12 +49,18 @@ func gateFloats(chunk, d int) int {
 
 func (g *recurGate) row(x []float32, t int) []float32 { return x[t*g.d:][:g.d] }
 
-// load computes all factors from the n log decays in src. fromStart and toEnd hold sums over the
+// load computes all factors from the n log decays in src, one a channel or the same for all. fromStart and toEnd hold sums over the
 // block that a token is in, from its start and to its end, while blocks double.
-func (g *recurGate) load(src kernel.Mat, n int) {
+func (g *recurGate) load(src kernel.Mat, n int, same bool) {
 	g.n = n
 	for t := range n {
-		copy(g.row(g.fromStart, t), src.Data[t*src.Row:])
+		row := g.row(g.fromStart, t)
+		copy(row, src.Data[t*src.Row:])
+		for c := range row {
+			if same {
+				row[c] = src.Data[t*src.Row]
+			}
+		}
 	}
 	clear(g.toEnd[:n*g.d])
 	for level, h := 0, 1; h < n; level, h = level+1, 2*h {

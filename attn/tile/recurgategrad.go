@@ -44,7 +44,7 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 func (t *recurGrad) throughState(s, ds []float32) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
-	mulPanels(false, n, dk, dv, t.keyRows(t.c.V), t.st, kernel.Rows(t.dx, dk))
+	mulPanels(false, n, dk, dv, t.keyRows(&t.c.V), t.st, kernel.Rows(t.dx, dk))
 	product(g.rows[:n*dk], t.k, g.toEnd)
 	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromBegin(0, n)

@@ -77,7 +77,13 @@ func (a *recurArgs) grad(starts []int32, kv, chunk int) []float32 {
 }
 
 // loadFinal and storeInitial are the ends of the chain of state gradients.
-func (a *recurArgs) loadFinal(s []float32, seg, kv int) { a.load(s, a.g.Final, seg, kv) }
+func (a *recurArgs) loadFinal(s []float32, seg, kv int) {
+	if x := a.state(a.g.Final, seg, kv); x != nil {
+		copy(s, x)
+	} else {
+		clear(s)
+	}
+}
 
 func (a *recurArgs) storeInitial(seg, kv int, s []float32) {
 	if x := a.state(a.g.Initial, seg, kv); x != nil {
@@ -90,10 +96,8 @@ func gradContributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
 	t := newBackward(s, a)
-	t.at(a.c.Segment(seg), kv, i)
-	if a.Gated {
-		t.gate.load(t.keyRows(a.c.Extra[0]), t.n)
-	}
+	t.atChunk(a.c.Segment(seg), kv, i)
+	t.loadGate()
 	clear(t.u)
 	if t.row0 < t.n {
 		for h := range t.group() {
@@ -115,8 +119,8 @@ func gradScanTask(s *attn.Scratch, a *recurArgs, task int) {
 		ds := a.grad(a.keys, kv, chunk)
 		copy(t.u, ds)
 		copy(ds, t.s)
-		a.advance(t.s, a.record(kv, chunk)[n:], t.u)
-		a.flush(t.s, a.before(seg, chunk), a.Chunk)
+		t.advance(t.s, a.record(kv, chunk)[n:], t.u)
+		a.flush(t.s, a.before(a.c.Segment(seg), (chunk-int(a.keys[seg]))*a.Chunk), a.Chunk)
 	}
 	a.storeInitial(seg, kv, t.s)
 }
@@ -126,7 +130,7 @@ func gradTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
 	t := newBackward(s, a)
-	t.at(a.c.Segment(seg), kv, i)
+	t.atChunk(a.c.Segment(seg), kv, i)
 	t.loadKeys()
 	t.gradients(a.record(kv, chunk), a.grad(a.keys, kv, chunk))
 }
@@ -137,11 +141,11 @@ func gradHeadTask(s *attn.Scratch, a *recurArgs, task int) {
 	t := newBackward(s, a)
 	a.loadFinal(t.s, seg, kv)
 	for chunk := int(a.keys[seg+1]) - 1; chunk >= int(a.keys[seg]); chunk-- {
-		t.at(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
+		t.atChunk(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
 		t.loadKeys()
 		t.gradients(a.record(kv, chunk), t.s)
-		a.advance(t.s, t.decaySums(), t.u)
-		a.flush(t.s, a.before(seg, chunk), a.Chunk)
+		t.advance(t.s, t.decaySums(), t.u)
+		a.flush(t.s, a.before(a.c.Segment(seg), (chunk-int(a.keys[seg]))*a.Chunk), a.Chunk)
 	}
 	a.storeInitial(seg, kv, t.s)
 }
@@ -152,7 +156,7 @@ func gradReadTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.queries, task)
 	seg, i := find(a.queries, chunk)
 	t := newBackward(s, a)
-	t.atQueries(a.c.Segment(seg), kv, i)
+	t.atQueryChunk(a.c.Segment(seg), kv, i)
 	t.queryGradients(a.sum(a.sums, seg, kv))
 	copy(a.grad(a.queries, kv, chunk), t.u)
 }
@@ -164,12 +168,12 @@ func gradSumTask(s *attn.Scratch, a *recurArgs, task int) {
 	a.loadFinal(t.s, seg, kv)
 	for chunk := int(a.queries[seg]); chunk < int(a.queries[seg+1]); chunk++ {
 		if a.grads != nil {
-			a.advance(t.s, nil, a.grad(a.queries, kv, chunk))
+			t.advance(t.s, nil, a.grad(a.queries, kv, chunk))
 			continue
 		}
-		t.atQueries(a.c.Segment(seg), kv, chunk-int(a.queries[seg]))
+		t.atQueryChunk(a.c.Segment(seg), kv, chunk-int(a.queries[seg]))
 		t.queryGradients(a.sum(a.sums, seg, kv))
-		a.advance(t.s, nil, t.u)
+		t.advance(t.s, nil, t.u)
 	}
 	copy(a.sum(a.dsums, seg, kv), t.s)
 	a.storeInitial(seg, kv, t.s)
@@ -180,7 +184,7 @@ func gradWriteTask(s *attn.Scratch, a *recurArgs, task int) {
 	kv, chunk := a.chunk(a.keys, task)
 	seg, i := find(a.keys, chunk)
 	t := newBackward(s, a)
-	t.at(a.c.Segment(seg), kv, i)
+	t.atChunk(a.c.Segment(seg), kv, i)
 	t.loadKeys()
 	clear(t.dk[:t.n*a.c.KeyDim])
 	clear(t.dv[:t.n*a.c.ValueDim])

@@ -25,11 +25,11 @@ type recurGrad struct {
 // newBackward lays a chunk out on s; backwardFloats counts the same.
 func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
 	sh, n := a.c.Shape, a.Chunk
-	t := recurGrad{recurChunk: newForward(s, a)}
+	t := recurGrad{recurChunk: newChunk(s, a)}
 	t.do, t.e, t.da = s.Floats(n*sh.ValueDim), s.Floats(n), s.Floats(n*n)
 	t.dq, t.dk, t.dv = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(n*sh.ValueDim)
 	t.vt, t.st = s.Floats(panels(n)*sh.ValueDim), s.Floats(panels(sh.KeyDim)*sh.ValueDim)
-	if a.Gated {
+	if a.Decay != NoDecay {
 		t.dg, t.dx, t.run = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim), s.Floats(sh.KeyDim)
 	}
 	return t
@@ -37,9 +37,9 @@ func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
 
 func (r *Recurrence) backwardFloats(s attn.Shape) int {
 	n := r.Chunk
-	f := r.forwardFloats(s) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
+	f := r.chunkFloats(s) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
 		panels(n)*s.ValueDim, panels(s.KeyDim)*s.ValueDim)
-	if r.Gated {
+	if r.Decay != NoDecay {
 		f += attn.ScratchFloats(n*s.KeyDim, n*s.KeyDim, s.KeyDim)
 	}
 	return f
@@ -51,7 +51,7 @@ func (t *recurGrad) loadOutGrads(h int) {
 	d := t.c.ValueDim
 	clear(t.do[:t.row0*d])
 	clear(t.e[:t.row0])
-	grads, out := t.queryRows(t.g.Out, t.row0, h), t.queryRows(t.c.Out, t.row0, h)
+	grads, out := t.queryRows(&t.g.Out, t.row0, h), t.queryRows(&t.c.Out, t.row0, h)
 	for r := t.row0; r < t.n; r++ {
 		src := grads.Data[(r-t.row0)*grads.Row:][:d]
 		f := t.Scale
@@ -70,7 +70,7 @@ func (t *recurGrad) loadOutGrads(h int) {
 func (t *recurGrad) contributeGrad() {
 	dk, dv := t.c.KeyDim, t.c.ValueDim
 	q := t.q
-	if t.Gated {
+	if t.Decay != NoDecay {
 		q = t.gate.rows
 		product(q[:t.n*dk], t.q, t.gate.fromStart)
 	}
@@ -87,14 +87,14 @@ func (t *recurGrad) gradients(s, ds []float32) {
 	clear(t.u)
 	clear(t.dk[:t.n*dk])
 	clear(t.dv[:t.n*dv])
-	if t.Gated {
+	if t.Decay != NoDecay {
 		clear(t.dg[:t.n*dk])
 	}
 	if t.row0 < t.n {
-		v := t.keyRows(t.c.V)
+		v := t.keyRows(&t.c.V)
 		packMat(t.vt, v, t.n, dv)
 		packMat(t.st, kernel.Rows(s, dv), dk, dv)
-		if !t.Gated {
+		if t.Decay == NoDecay {
 			packRows(t.kt, t.k, t.n, dk)
 		}
 		guard := !RowsFinite(kernel.Rows(t.k, dk), t.n, dk) || !RowsFinite(v, t.n, dv)
@@ -126,16 +126,16 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 			}
 		}
 	}
-	clearUpper(0, n, da)
+	t.clearUpper(0, da)
 	t.contributeGrad()
-	if t.Gated {
+	if t.Decay != NoDecay {
 		t.gatedGradients(da)
 	} else {
 		t.readGradients(s)
 		lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
 		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
 	}
-	t.chain(t.queryRows(t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
+	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
 }
 
 // readGradients sets dq to the gradient that comes through the state s, whose transpose is in st.
@@ -161,7 +161,7 @@ func (t *recurGrad) queryGradients(s []float32) {
 		t.loadOutGrads(h)
 		t.contributeGrad()
 		t.readGradients(s)
-		t.chain(t.queryRows(t.g.Q, 0, h), t.dq, t.q, t.n)
+		t.chain(t.queryRows(&t.g.Q, 0, h), t.dq, t.q, t.n)
 	}
 }
 
@@ -170,8 +170,8 @@ func (t *recurGrad) queryGradients(s []float32) {
 func (t *recurGrad) writeGradients(s, ds []float32) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	packMat(t.st, kernel.Rows(ds, dv), dk, dv)
-	v, k := t.keyRows(t.c.V), t.k
-	if t.Gated {
+	v, k := t.keyRows(&t.c.V), t.k
+	if t.Decay != NoDecay {
 		k = t.gate.rows
 		t.throughState(s, ds)
 	} else {
@@ -183,29 +183,37 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 		}
 	}
 	kernel.MulAdd(n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
-	t.chain(t.keyRows(t.g.K), t.dk, t.k, n)
-	addRows(t.keyRows(t.g.V), t.dv, n, dv)
-	if t.Gated {
-		addRows(t.keyRows(t.g.Extra[0]), t.dg, n, dk)
+	t.chain(t.keyRows(&t.g.K), t.dk, t.k, n)
+	addRows(t.keyRows(&t.g.V), t.dv, n, dv)
+	if t.Decay != NoDecay {
+		t.addDecayGrads()
+	}
+}
+
+// addDecayGrads adds dg to the call's gradients, summed over the channels where they share a decay.
+func (t *recurGrad) addDecayGrads() {
+	dst, d := t.keyRows(&t.g.Extra[0]), t.c.KeyDim
+	if t.Decay == ChannelDecay {
+		addRows(dst, t.dg, t.n, d)
+		return
+	}
+	for r := range t.n {
+		dst.Data[r*dst.Row] += kernel.Sum(t.dg[r*d:][:d])
 	}
 }
 
 // chain adds d∘φ'(x) to rows of dst, where f holds φ(x), and overwrites d.
 func (t *recurGrad) chain(dst kernel.Mat, d, f []float32, rows int) {
 	dim := t.c.KeyDim
-	if t.Map == Identity {
-		addRows(dst, d, rows, dim)
-		return
-	}
-	if t.Map == ReLU {
-		for i, f := range f[:rows*dim] {
+	d, f = d[:rows*dim], f[:rows*dim]
+	switch t.Map {
+	case ELU1: // e^x is its own derivative; x+1 is above 1
+		kernel.ELU1Grad(d, f)
+	case ReLU:
+		for i, f := range f {
 			if f == 0 {
 				d[i] = 0
 			}
-		}
-	} else {
-		for i, f := range f[:rows*dim] {
-			d[i] *= min(f, 1) // e^x is its own derivative; x+1 is above 1
 		}
 	}
 	addRows(dst, d, rows, dim)

@@ -29,8 +29,8 @@ func (r *Recurrence) NewState(name string, shape attn.Shape) (*RecurState, error
 	if err := shape.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if shape.Mask == attn.Bidirectional || r.Gated && shape.Mask != attn.Causal {
-		return nil, fmt.Errorf("%s: decoding with mask %v: want causal%s", name, shape.Mask, map[bool]string{false: " or cross"}[r.Gated])
+	if shape.Mask == attn.Bidirectional || r.Decay != NoDecay && shape.Mask != attn.Causal {
+		return nil, fmt.Errorf("%s: decoding with mask %v: want causal%s", name, shape.Mask, map[bool]string{false: " or cross"}[r.Decay != NoDecay])
 	}
 	return &RecurState{
 		r: r, name: name, shape: shape,
@@ -176,7 +176,7 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 		attn.Parallel(ws, c.NumSegments()*c.KVHeads, max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape)), a,
 			func(s *attn.Scratch, a *recurArgs, task int) {
 				if a.c.Segment(task/a.c.KVHeads).Keys >= recurStep {
-					headTask(s, a, task)
+					a.segment(s, task/a.c.KVHeads, task%a.c.KVHeads, task%a.c.KVHeads+1, 0, a.c.ValueDim)
 				} else {
 					stepTask(s, a, task)
 				}
@@ -197,15 +197,15 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 	i, kv := task/c.KVHeads, task%c.KVHeads
 	g := c.Segment(i)
 	dk, dv, group := c.KeyDim, c.ValueDim, c.Heads/c.KVHeads
-	x, tmp := s.Floats(dk), s.Floats(dk) // tmp: decays, or scratch of the feature map
+	x, decay := s.Floats(dk), s.Floats(dk)
 	state := a.state(a.final, i, kv)
 	m := kernel.Rows(state, dv)
 	for j := range g.Keys {
-		a.feature(x, kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), dk, tmp)
+		a.feature(kernel.Rows(x, dk), kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), 1, dk)
 		v := c.V.Row(g.Row, g.Key0+j, kv)
-		if a.Gated {
-			decays(tmp, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
-			kernel.Update(m, tmp, x, v)
+		if a.Decay != NoDecay {
+			decays(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
+			kernel.Update(m, decay, x, v)
 			a.flush(state, a.lens[g.Row]+j, 1)
 		} else {
 			kernel.Update(m, nil, x, v)
@@ -215,7 +215,7 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 		}
 		if q := j - g.Offset(); q >= 0 {
 			for h := kv * group; h < (kv+1)*group; h++ {
-				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, tmp, c.Q.Row(g.Row, g.Query0+q, h), state)
+				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), state)
 			}
 		}
 	}
@@ -224,10 +224,12 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 // decays writes e^g to decay. A decay so weak that float32 would round much of it off is applied to its
 // row of the state here, as s + s·(e^g-1), and 1 is written.
 func decays(decay, g []float32, state kernel.Mat, dv int) {
-	copy(decay, g)
+	for i := range decay {
+		decay[i] = g[min(i, len(g)-1)]
+	}
 	kernel.Exp(decay)
-	for i, g := range g {
-		if g > -1.0/1024 && g < 0 {
+	for i := range decay {
+		if g := g[min(i, len(g)-1)]; g > -1.0/1024 && g < 0 {
 			row := state.Data[i*state.Row:][:dv]
 			kernel.Axpy(float32(math.Expm1(float64(g))), row, row)
 			decay[i] = 1
@@ -235,10 +237,10 @@ func decays(decay, g []float32, state kernel.Mat, dv int) {
 	}
 }
 
-// read computes one output from a state; x and tmp are scratch for φ(q).
-func (r *Recurrence) read(out, x, tmp, q, state []float32) {
+// read computes one output from a state; x is scratch for φ(q).
+func (r *Recurrence) read(out, x, q, state []float32) {
 	dk, dv := len(q), len(out)
-	r.feature(x, kernel.Rows(q, dk), dk, tmp)
+	r.feature(kernel.Rows(x, dk), kernel.Rows(q, dk), 1, dk)
 	clear(out)
 	kernel.Combine(out, x, kernel.Rows(state, dv))
 	f := r.Scale
@@ -285,9 +287,9 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 		return
 	}
 	mark := ws.Mark()
-	x, tmp := ws.Floats(c.KeyDim), ws.Floats(c.KeyDim)
+	x := ws.Floats(c.KeyDim)
 	for h := range c.Heads {
-		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, tmp, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
+		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
 	}
 	ws.Release(mark)
 }

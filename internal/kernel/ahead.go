@@ -35,6 +35,9 @@ func (a *Ahead) Add(m Mat, rows, cols int) {
 	a.each = (a.total + a.tiles - 1) / a.tiles
 }
 
+// TileRows is the number of rows of a whole register tile of MulAhead.
+func TileRows() int { return aheadHeight() }
+
 // MulAheadTiles is the number of register tiles of a product of m rows and n columns.
 func MulAheadTiles(m, n int) int {
 	h := aheadHeight()
@@ -44,37 +47,80 @@ func MulAheadTiles(m, n int) int {
 // MulAhead computes C = diag(f)·(A·B) for A [m, k], B [k, n], C [m, n] and one factor a row (nil: 1), with the bits of Mul
 // and a multiplication, and asks for a part of next.
 func MulAhead(next *Ahead, f []float32, m, n, k int, a, b, c Mat) {
+	mode := overwrite
 	if f != nil {
-		f = f[:max(m, 0)]
+		f, mode = f[:max(m, 0)], scaled
 	}
-	mulAhead(next, overwrite, f, m, n, k, &a, &b, &c)
-}
-
-// MulAddAhead computes C += A·B, as MulAhead.
-func MulAddAhead(next *Ahead, m, n, k int, a, b, c Mat) {
-	mulAhead(next, add, nil, m, n, k, &a, &b, &c)
-}
-
-func mulAhead(next *Ahead, mode int, f []float32, m, n, k int, a, b, c *Mat) {
-	if m > 0 && k > 0 && n > 0 && n%32 == 0 && a.Col == 1 && m*n*k <= 1<<21 && level != levelGeneric {
-		switch {
-		case b.Col != 1 || c.Col != 1:
-			panic("kernel: Mul wants contiguous columns of B and C")
-		case !a.holds(m, k):
-			tooSmall("A")
-		case !b.holds(k, n):
-			tooSmall("B")
-		case !c.holds(m, n):
-			tooSmall("C")
-		}
-		if counting.Load() {
-			flops.Add(2 * int64(m) * int64(n) * int64(k))
-		}
-		mulAheadLevel(next, mode, f, m, n, k, a, b, c)
+	if k > 0 && mulNow(next, f, nil, mode, m, n, k, &a, &b, &c) {
 		return
 	}
-	mul(mode == add, nil, m, n, k, a, b, c, nil)
+	mul(false, nil, m, n, k, &a, &b, &c, nil)
 	if f != nil {
-		ScaleRows(f, *c, n)
+		ScaleRows(f, c, n)
 	}
+}
+
+// AdvanceAhead computes C = diag(f)·C + (diag(g)·C + A·B), for f and g what Decay takes or both nil: C += A·B. The sum A·B is formed
+// by itself, from 0: so a long chain of steps rounds once a step in the size of C, not once a term.
+func AdvanceAhead(next *Ahead, f, g []float32, m, n, k int, a, b, c Mat) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	mode := add
+	if f != nil {
+		f, g, mode = f[:m], g[:m], advance
+	}
+	if k > 0 && mulNow(next, f, g, mode, m, n, k, &a, &b, &c) {
+		return
+	}
+	var sum [4096]float32
+	cols := min(n, len(sum))
+	rows := len(sum) / cols
+	for i := 0; i < m; i += rows {
+		r := min(rows, m-i)
+		for j := 0; j < n; j += cols {
+			w := min(cols, n-j)
+			ai, bj, s := a.From(i, 0), b.From(0, j), Rows(sum[:], w)
+			mul(false, nil, r, w, k, &ai, &bj, &s, nil)
+			for y := range r {
+				to := c.Data[(i+y)*c.Row+j:][:w]
+				if f != nil {
+					from := s.Data[y*w:][:w]
+					Axpy(g[i+y], to, from)
+					Axpy(f[i+y], to, from)
+					copy(to, from)
+				} else {
+					Add(to, s.Data[y*w:])
+				}
+			}
+		}
+	}
+}
+
+// What becomes of C beside overwrite and add, which is here C += (A·B).
+const (
+	advance = 2 // C = diag(f)·C + (diag(g)·C + A·B)
+	scaled  = 3 // C = diag(f)·(A·B)
+)
+
+// mulNow computes a product if there is assembly for it.
+func mulNow(next *Ahead, f, g []float32, mode, m, n, k int, a, b, c *Mat) bool {
+	if level == levelGeneric || m <= 0 || n <= 0 || n%32 != 0 || a.Col != 1 || m*n*k > 1<<21 {
+		return false
+	}
+	switch {
+	case b.Col != 1 || c.Col != 1:
+		panic("kernel: Mul wants contiguous columns of B and C")
+	case !a.holds(m, k):
+		tooSmall("A")
+	case !b.holds(k, n):
+		tooSmall("B")
+	case !c.holds(m, n):
+		tooSmall("C")
+	}
+	if counting.Load() {
+		flops.Add(2 * int64(m) * int64(n) * int64(k))
+	}
+	mulAheadLevel(next, mode, f, g, m, n, k, a, b, c)
+	return true
 }

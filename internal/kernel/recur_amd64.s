@@ -11,7 +11,7 @@ TEXT ·mulAheadAVX2(SB), NOSPLIT, $48-8
 	MOVQ  8(AX), CX
 	MOVQ  24(AX), DX
 	MOVQ  48(AX), BX
-	MOVQ  96(AX), R9
+	MOVQ  104(AX), R9
 	XORQ  R11, R11
 	TESTQ R9, R9
 	JZ    begin
@@ -41,7 +41,7 @@ rows3:
 	JL    rows3end
 	TESTQ R11, R11
 	JZ    rows3init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows3ahead:
 	PREFETCHT0 (R10)
@@ -51,7 +51,7 @@ rows3ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows3more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows3init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -62,8 +62,6 @@ rows3more:
 	JNZ  rows3ahead
 
 rows3init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows3add
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -76,29 +74,11 @@ rows3init:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	JMP    rows3start
-
-rows3add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Y0
-	VMOVUPS 32(SI), Y1
-	VMOVUPS 64(SI), Y2
-	VMOVUPS 96(SI), Y3
-	VMOVUPS (SI)(BX*1), Y4
-	VMOVUPS 32(SI)(BX*1), Y5
-	VMOVUPS 64(SI)(BX*1), Y6
-	VMOVUPS 96(SI)(BX*1), Y7
-	VMOVUPS (SI)(BX*2), Y8
-	VMOVUPS 32(SI)(BX*2), Y9
-	VMOVUPS 64(SI)(BX*2), Y10
-	VMOVUPS 96(SI)(BX*2), Y11
-
-rows3start:
-	MOVQ R8, SI
-	MOVQ (SP), R12
-	MOVQ 56(AX), R13
-	SUBQ $0x04, R13
-	JL   rows3rest
+	MOVQ   R8, SI
+	MOVQ   (SP), R12
+	MOVQ   56(AX), R13
+	SUBQ   $0x04, R13
+	JL     rows3rest
 
 rows3loop:
 	VBROADCASTSS (SI), Y12
@@ -213,8 +193,11 @@ rows3one:
 
 rows3scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows3store
+	CMPQ         80(AX), $0x01
+	JL           rows3store
+	JEQ          rows3add
+	CMPQ         80(AX), $0x02
+	JEQ          rows3advance
 	VBROADCASTSS (SI), Y15
 	VMULPS       Y15, Y0, Y0
 	VMULPS       Y15, Y1, Y1
@@ -230,10 +213,60 @@ rows3scale:
 	VMULPS       Y15, Y9, Y9
 	VMULPS       Y15, Y10, Y10
 	VMULPS       Y15, Y11, Y11
-	ADDQ         $0x0000000c, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows3store
+
+rows3add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	VADDPS 64(SI), Y2, Y2
+	VADDPS 96(SI), Y3, Y3
+	VADDPS (SI)(BX*1), Y4, Y4
+	VADDPS 32(SI)(BX*1), Y5, Y5
+	VADDPS 64(SI)(BX*1), Y6, Y6
+	VADDPS 96(SI)(BX*1), Y7, Y7
+	VADDPS (SI)(BX*2), Y8, Y8
+	VADDPS 32(SI)(BX*2), Y9, Y9
+	VADDPS 64(SI)(BX*2), Y10, Y10
+	VADDPS 96(SI)(BX*2), Y11, Y11
+	JMP    rows3store
+
+rows3advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Y12
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  (R13), Y12, Y0
+	VFMADD231PS  (R13), Y15, Y0
+	VFMADD231PS  32(R13), Y12, Y1
+	VFMADD231PS  32(R13), Y15, Y1
+	VFMADD231PS  64(R13), Y12, Y2
+	VFMADD231PS  64(R13), Y15, Y2
+	VFMADD231PS  96(R13), Y12, Y3
+	VFMADD231PS  96(R13), Y15, Y3
+	VBROADCASTSS 4(R12)(SI*1), Y12
+	VBROADCASTSS 4(SI), Y15
+	VFMADD231PS  (R13)(BX*1), Y12, Y4
+	VFMADD231PS  (R13)(BX*1), Y15, Y4
+	VFMADD231PS  32(R13)(BX*1), Y12, Y5
+	VFMADD231PS  32(R13)(BX*1), Y15, Y5
+	VFMADD231PS  64(R13)(BX*1), Y12, Y6
+	VFMADD231PS  64(R13)(BX*1), Y15, Y6
+	VFMADD231PS  96(R13)(BX*1), Y12, Y7
+	VFMADD231PS  96(R13)(BX*1), Y15, Y7
+	VBROADCASTSS 8(R12)(SI*1), Y12
+	VBROADCASTSS 8(SI), Y15
+	VFMADD231PS  (R13)(BX*2), Y12, Y8
+	VFMADD231PS  (R13)(BX*2), Y15, Y8
+	VFMADD231PS  32(R13)(BX*2), Y12, Y9
+	VFMADD231PS  32(R13)(BX*2), Y15, Y9
+	VFMADD231PS  64(R13)(BX*2), Y12, Y10
+	VFMADD231PS  64(R13)(BX*2), Y15, Y10
+	VFMADD231PS  96(R13)(BX*2), Y12, Y11
+	VFMADD231PS  96(R13)(BX*2), Y15, Y11
 
 rows3store:
+	ADDQ    $0x0000000c, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
@@ -259,7 +292,7 @@ rows3end:
 	JL    rows2end
 	TESTQ R11, R11
 	JZ    rows2init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows2ahead:
 	PREFETCHT0 (R10)
@@ -269,7 +302,7 @@ rows2ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows2more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows2init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -280,8 +313,6 @@ rows2more:
 	JNZ  rows2ahead
 
 rows2init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows2add
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -290,25 +321,11 @@ rows2init:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    rows2start
-
-rows2add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Y0
-	VMOVUPS 32(SI), Y1
-	VMOVUPS 64(SI), Y2
-	VMOVUPS 96(SI), Y3
-	VMOVUPS (SI)(BX*1), Y4
-	VMOVUPS 32(SI)(BX*1), Y5
-	VMOVUPS 64(SI)(BX*1), Y6
-	VMOVUPS 96(SI)(BX*1), Y7
-
-rows2start:
-	MOVQ R8, SI
-	MOVQ (SP), R12
-	MOVQ 56(AX), R13
-	SUBQ $0x04, R13
-	JL   rows2rest
+	MOVQ   R8, SI
+	MOVQ   (SP), R12
+	MOVQ   56(AX), R13
+	SUBQ   $0x04, R13
+	JL     rows2rest
 
 rows2loop:
 	VBROADCASTSS (SI), Y12
@@ -398,8 +415,11 @@ rows2one:
 
 rows2scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows2store
+	CMPQ         80(AX), $0x01
+	JL           rows2store
+	JEQ          rows2add
+	CMPQ         80(AX), $0x02
+	JEQ          rows2advance
 	VBROADCASTSS (SI), Y15
 	VMULPS       Y15, Y0, Y0
 	VMULPS       Y15, Y1, Y1
@@ -410,10 +430,46 @@ rows2scale:
 	VMULPS       Y15, Y5, Y5
 	VMULPS       Y15, Y6, Y6
 	VMULPS       Y15, Y7, Y7
-	ADDQ         $0x00000008, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows2store
+
+rows2add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	VADDPS 64(SI), Y2, Y2
+	VADDPS 96(SI), Y3, Y3
+	VADDPS (SI)(BX*1), Y4, Y4
+	VADDPS 32(SI)(BX*1), Y5, Y5
+	VADDPS 64(SI)(BX*1), Y6, Y6
+	VADDPS 96(SI)(BX*1), Y7, Y7
+	JMP    rows2store
+
+rows2advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Y12
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  (R13), Y12, Y0
+	VFMADD231PS  (R13), Y15, Y0
+	VFMADD231PS  32(R13), Y12, Y1
+	VFMADD231PS  32(R13), Y15, Y1
+	VFMADD231PS  64(R13), Y12, Y2
+	VFMADD231PS  64(R13), Y15, Y2
+	VFMADD231PS  96(R13), Y12, Y3
+	VFMADD231PS  96(R13), Y15, Y3
+	VBROADCASTSS 4(R12)(SI*1), Y12
+	VBROADCASTSS 4(SI), Y15
+	VFMADD231PS  (R13)(BX*1), Y12, Y4
+	VFMADD231PS  (R13)(BX*1), Y15, Y4
+	VFMADD231PS  32(R13)(BX*1), Y12, Y5
+	VFMADD231PS  32(R13)(BX*1), Y15, Y5
+	VFMADD231PS  64(R13)(BX*1), Y12, Y6
+	VFMADD231PS  64(R13)(BX*1), Y15, Y6
+	VFMADD231PS  96(R13)(BX*1), Y12, Y7
+	VFMADD231PS  96(R13)(BX*1), Y15, Y7
 
 rows2store:
+	ADDQ    $0x00000008, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
@@ -434,7 +490,7 @@ rows2end:
 	JL    rows1end
 	TESTQ R11, R11
 	JZ    rows1init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows1ahead:
 	PREFETCHT0 (R10)
@@ -444,7 +500,7 @@ rows1ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows1more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows1init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -455,27 +511,15 @@ rows1more:
 	JNZ  rows1ahead
 
 rows1init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows1add
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    rows1start
-
-rows1add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Y0
-	VMOVUPS 32(SI), Y1
-	VMOVUPS 64(SI), Y2
-	VMOVUPS 96(SI), Y3
-
-rows1start:
-	MOVQ R8, SI
-	MOVQ (SP), R12
-	MOVQ 56(AX), R13
-	SUBQ $0x04, R13
-	JL   rows1rest
+	MOVQ   R8, SI
+	MOVQ   (SP), R12
+	MOVQ   56(AX), R13
+	SUBQ   $0x04, R13
+	JL     rows1rest
 
 rows1loop:
 	VBROADCASTSS (SI), Y12
@@ -540,17 +584,42 @@ rows1one:
 
 rows1scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows1store
+	CMPQ         80(AX), $0x01
+	JL           rows1store
+	JEQ          rows1add
+	CMPQ         80(AX), $0x02
+	JEQ          rows1advance
 	VBROADCASTSS (SI), Y15
 	VMULPS       Y15, Y0, Y0
 	VMULPS       Y15, Y1, Y1
 	VMULPS       Y15, Y2, Y2
 	VMULPS       Y15, Y3, Y3
-	ADDQ         $0x00000004, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows1store
+
+rows1add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Y0, Y0
+	VADDPS 32(SI), Y1, Y1
+	VADDPS 64(SI), Y2, Y2
+	VADDPS 96(SI), Y3, Y3
+	JMP    rows1store
+
+rows1advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Y12
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  (R13), Y12, Y0
+	VFMADD231PS  (R13), Y15, Y0
+	VFMADD231PS  32(R13), Y12, Y1
+	VFMADD231PS  32(R13), Y15, Y1
+	VFMADD231PS  64(R13), Y12, Y2
+	VFMADD231PS  64(R13), Y15, Y2
+	VFMADD231PS  96(R13), Y12, Y3
+	VFMADD231PS  96(R13), Y15, Y3
 
 rows1store:
+	ADDQ    $0x00000004, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y1, 32(SI)
@@ -568,7 +637,7 @@ rows1end:
 	ADDQ SI, (SP)
 	DECQ 16(SP)
 	JNZ  panel
-	MOVQ R11, 112(AX)
+	MOVQ R11, 120(AX)
 	VZEROUPPER
 	RET
 
@@ -1455,8 +1524,8 @@ oneend:
 	NEGQ       SI
 	VMOVUPS    (R8)(SI*4), Y1
 	VMASKMOVPS (DI), Y1, Y2
-	VMULPS     Y2, Y0, Y2
-	VMASKMOVPS Y2, Y1, (DI)
+	VMULPS     Y2, Y0, Y0
+	VMASKMOVPS Y0, Y1, (DI)
 
 done:
 	ADDQ DX, CX
@@ -1520,8 +1589,8 @@ oneend:
 	VMOVUPS    (R9)(SI*4), Y0
 	VMASKMOVPS (R8), Y0, Y1
 	VMASKMOVPS (DI), Y0, Y2
-	VMULPS     Y2, Y1, Y2
-	VMASKMOVPS Y2, Y0, (DI)
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DI)
 
 done:
 	ADDQ DX, CX
@@ -1928,8 +1997,8 @@ wide1end:
 	MOVQ    CX, CX
 
 restrow:
-	VMASKMOVPS (CX), Y0, Y1
-	VMULPS     Y1, Y1, Y1
+	VMASKMOVPS (CX), Y0, Y2
+	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS (AX), Y0, Y2
 	VMULPS     Y2, Y1, Y2
 	VMASKMOVPS Y2, Y0, (AX)
@@ -3055,7 +3124,7 @@ TEXT ·mulAheadAVX512(SB), NOSPLIT, $48-8
 	MOVQ  8(AX), CX
 	MOVQ  24(AX), DX
 	MOVQ  48(AX), BX
-	MOVQ  96(AX), R9
+	MOVQ  104(AX), R9
 	XORQ  R11, R11
 	TESTQ R9, R9
 	JZ    begin
@@ -3085,7 +3154,7 @@ rows8:
 	JL    rows8end
 	TESTQ R11, R11
 	JZ    rows8init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows8ahead:
 	PREFETCHT0 (R10)
@@ -3095,7 +3164,7 @@ rows8ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows8more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows8init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -3106,8 +3175,6 @@ rows8more:
 	JNZ  rows8ahead
 
 rows8init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows8add
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3124,41 +3191,15 @@ rows8init:
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	JMP    rows8start
-
-rows8add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	VMOVUPS (SI)(BX*1), Z2
-	VMOVUPS 64(SI)(BX*1), Z3
-	VMOVUPS (SI)(BX*2), Z4
-	VMOVUPS 64(SI)(BX*2), Z5
-	LEAQ    (SI)(BX*2), SI
-	ADDQ    BX, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	VMOVUPS (SI)(BX*1), Z8
-	VMOVUPS 64(SI)(BX*1), Z9
-	VMOVUPS (SI)(BX*2), Z10
-	VMOVUPS 64(SI)(BX*2), Z11
-	LEAQ    (SI)(BX*2), SI
-	ADDQ    BX, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	VMOVUPS (SI)(BX*1), Z14
-	VMOVUPS 64(SI)(BX*1), Z15
-
-rows8start:
-	MOVQ R8, SI
-	LEAQ (SI)(CX*2), R12
-	ADDQ CX, R12
-	LEAQ (R12)(CX*2), R13
-	ADDQ CX, R13
-	MOVQ (SP), R14
-	MOVQ 56(AX), R15
-	SUBQ $0x04, R15
-	JL   rows8rest
+	MOVQ   R8, SI
+	LEAQ   (SI)(CX*2), R12
+	ADDQ   CX, R12
+	LEAQ   (R12)(CX*2), R13
+	ADDQ   CX, R13
+	MOVQ   (SP), R14
+	MOVQ   56(AX), R15
+	SUBQ   $0x04, R15
+	JL     rows8rest
 
 rows8loop:
 	VMOVUPS      (R14), Z16
@@ -3312,8 +3353,11 @@ rows8one:
 
 rows8scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows8store
+	CMPQ         80(AX), $0x01
+	JL           rows8store
+	JEQ          rows8add
+	CMPQ         80(AX), $0x02
+	JEQ          rows8advance
 	VBROADCASTSS (SI), Z18
 	VMULPS       Z18, Z0, Z0
 	VMULPS       Z18, Z1, Z1
@@ -3338,10 +3382,90 @@ rows8scale:
 	VBROADCASTSS 28(SI), Z18
 	VMULPS       Z18, Z14, Z14
 	VMULPS       Z18, Z15, Z15
-	ADDQ         $0x00000020, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows8store
+
+rows8add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Z0, Z0
+	VADDPS 64(SI), Z1, Z1
+	VADDPS (SI)(BX*1), Z2, Z2
+	VADDPS 64(SI)(BX*1), Z3, Z3
+	VADDPS (SI)(BX*2), Z4, Z4
+	VADDPS 64(SI)(BX*2), Z5, Z5
+	LEAQ   (SI)(BX*2), SI
+	ADDQ   BX, SI
+	VADDPS (SI), Z6, Z6
+	VADDPS 64(SI), Z7, Z7
+	VADDPS (SI)(BX*1), Z8, Z8
+	VADDPS 64(SI)(BX*1), Z9, Z9
+	VADDPS (SI)(BX*2), Z10, Z10
+	VADDPS 64(SI)(BX*2), Z11, Z11
+	LEAQ   (SI)(BX*2), SI
+	ADDQ   BX, SI
+	VADDPS (SI), Z12, Z12
+	VADDPS 64(SI), Z13, Z13
+	VADDPS (SI)(BX*1), Z14, Z14
+	VADDPS 64(SI)(BX*1), Z15, Z15
+	JMP    rows8store
+
+rows8advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Z16
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  (R13), Z16, Z0
+	VFMADD231PS  (R13), Z18, Z0
+	VFMADD231PS  64(R13), Z16, Z1
+	VFMADD231PS  64(R13), Z18, Z1
+	VBROADCASTSS 4(R12)(SI*1), Z16
+	VBROADCASTSS 4(SI), Z18
+	VFMADD231PS  (R13)(BX*1), Z16, Z2
+	VFMADD231PS  (R13)(BX*1), Z18, Z2
+	VFMADD231PS  64(R13)(BX*1), Z16, Z3
+	VFMADD231PS  64(R13)(BX*1), Z18, Z3
+	VBROADCASTSS 8(R12)(SI*1), Z16
+	VBROADCASTSS 8(SI), Z18
+	VFMADD231PS  (R13)(BX*2), Z16, Z4
+	VFMADD231PS  (R13)(BX*2), Z18, Z4
+	VFMADD231PS  64(R13)(BX*2), Z16, Z5
+	VFMADD231PS  64(R13)(BX*2), Z18, Z5
+	LEAQ         (R13)(BX*2), R13
+	ADDQ         BX, R13
+	VBROADCASTSS 12(R12)(SI*1), Z16
+	VBROADCASTSS 12(SI), Z18
+	VFMADD231PS  (R13), Z16, Z6
+	VFMADD231PS  (R13), Z18, Z6
+	VFMADD231PS  64(R13), Z16, Z7
+	VFMADD231PS  64(R13), Z18, Z7
+	VBROADCASTSS 16(R12)(SI*1), Z16
+	VBROADCASTSS 16(SI), Z18
+	VFMADD231PS  (R13)(BX*1), Z16, Z8
+	VFMADD231PS  (R13)(BX*1), Z18, Z8
+	VFMADD231PS  64(R13)(BX*1), Z16, Z9
+	VFMADD231PS  64(R13)(BX*1), Z18, Z9
+	VBROADCASTSS 20(R12)(SI*1), Z16
+	VBROADCASTSS 20(SI), Z18
+	VFMADD231PS  (R13)(BX*2), Z16, Z10
+	VFMADD231PS  (R13)(BX*2), Z18, Z10
+	VFMADD231PS  64(R13)(BX*2), Z16, Z11
+	VFMADD231PS  64(R13)(BX*2), Z18, Z11
+	LEAQ         (R13)(BX*2), R13
+	ADDQ         BX, R13
+	VBROADCASTSS 24(R12)(SI*1), Z16
+	VBROADCASTSS 24(SI), Z18
+	VFMADD231PS  (R13), Z16, Z12
+	VFMADD231PS  (R13), Z18, Z12
+	VFMADD231PS  64(R13), Z16, Z13
+	VFMADD231PS  64(R13), Z18, Z13
+	VBROADCASTSS 28(R12)(SI*1), Z16
+	VBROADCASTSS 28(SI), Z18
+	VFMADD231PS  (R13)(BX*1), Z16, Z14
+	VFMADD231PS  (R13)(BX*1), Z18, Z14
+	VFMADD231PS  64(R13)(BX*1), Z16, Z15
+	VFMADD231PS  64(R13)(BX*1), Z18, Z15
 
 rows8store:
+	ADDQ    $0x00000020, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -3375,7 +3499,7 @@ rows8end:
 	JL    rows4end
 	TESTQ R11, R11
 	JZ    rows4init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows4ahead:
 	PREFETCHT0 (R10)
@@ -3385,7 +3509,7 @@ rows4ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows4more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows4init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -3396,8 +3520,6 @@ rows4more:
 	JNZ  rows4ahead
 
 rows4init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows4add
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3406,29 +3528,13 @@ rows4init:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    rows4start
-
-rows4add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	VMOVUPS (SI)(BX*1), Z2
-	VMOVUPS 64(SI)(BX*1), Z3
-	VMOVUPS (SI)(BX*2), Z4
-	VMOVUPS 64(SI)(BX*2), Z5
-	LEAQ    (SI)(BX*2), SI
-	ADDQ    BX, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-
-rows4start:
-	MOVQ R8, SI
-	LEAQ (SI)(CX*2), R12
-	ADDQ CX, R12
-	MOVQ (SP), R13
-	MOVQ 56(AX), R14
-	SUBQ $0x04, R14
-	JL   rows4rest
+	MOVQ   R8, SI
+	LEAQ   (SI)(CX*2), R12
+	ADDQ   CX, R12
+	MOVQ   (SP), R13
+	MOVQ   56(AX), R14
+	SUBQ   $0x04, R14
+	JL     rows4rest
 
 rows4loop:
 	VMOVUPS      (R13), Z16
@@ -3520,8 +3626,11 @@ rows4one:
 
 rows4scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows4store
+	CMPQ         80(AX), $0x01
+	JL           rows4store
+	JEQ          rows4add
+	CMPQ         80(AX), $0x02
+	JEQ          rows4advance
 	VBROADCASTSS (SI), Z18
 	VMULPS       Z18, Z0, Z0
 	VMULPS       Z18, Z1, Z1
@@ -3534,10 +3643,54 @@ rows4scale:
 	VBROADCASTSS 12(SI), Z18
 	VMULPS       Z18, Z6, Z6
 	VMULPS       Z18, Z7, Z7
-	ADDQ         $0x00000010, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows4store
+
+rows4add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Z0, Z0
+	VADDPS 64(SI), Z1, Z1
+	VADDPS (SI)(BX*1), Z2, Z2
+	VADDPS 64(SI)(BX*1), Z3, Z3
+	VADDPS (SI)(BX*2), Z4, Z4
+	VADDPS 64(SI)(BX*2), Z5, Z5
+	LEAQ   (SI)(BX*2), SI
+	ADDQ   BX, SI
+	VADDPS (SI), Z6, Z6
+	VADDPS 64(SI), Z7, Z7
+	JMP    rows4store
+
+rows4advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Z16
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  (R13), Z16, Z0
+	VFMADD231PS  (R13), Z18, Z0
+	VFMADD231PS  64(R13), Z16, Z1
+	VFMADD231PS  64(R13), Z18, Z1
+	VBROADCASTSS 4(R12)(SI*1), Z16
+	VBROADCASTSS 4(SI), Z18
+	VFMADD231PS  (R13)(BX*1), Z16, Z2
+	VFMADD231PS  (R13)(BX*1), Z18, Z2
+	VFMADD231PS  64(R13)(BX*1), Z16, Z3
+	VFMADD231PS  64(R13)(BX*1), Z18, Z3
+	VBROADCASTSS 8(R12)(SI*1), Z16
+	VBROADCASTSS 8(SI), Z18
+	VFMADD231PS  (R13)(BX*2), Z16, Z4
+	VFMADD231PS  (R13)(BX*2), Z18, Z4
+	VFMADD231PS  64(R13)(BX*2), Z16, Z5
+	VFMADD231PS  64(R13)(BX*2), Z18, Z5
+	LEAQ         (R13)(BX*2), R13
+	ADDQ         BX, R13
+	VBROADCASTSS 12(R12)(SI*1), Z16
+	VBROADCASTSS 12(SI), Z18
+	VFMADD231PS  (R13), Z16, Z6
+	VFMADD231PS  (R13), Z18, Z6
+	VFMADD231PS  64(R13), Z16, Z7
+	VFMADD231PS  64(R13), Z18, Z7
 
 rows4store:
+	ADDQ    $0x00000010, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -3560,7 +3713,7 @@ rows4end:
 	JL    rows2end
 	TESTQ R11, R11
 	JZ    rows2init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows2ahead:
 	PREFETCHT0 (R10)
@@ -3570,7 +3723,7 @@ rows2ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows2more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows2init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -3581,27 +3734,15 @@ rows2more:
 	JNZ  rows2ahead
 
 rows2init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows2add
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    rows2start
-
-rows2add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	VMOVUPS (SI)(BX*1), Z2
-	VMOVUPS 64(SI)(BX*1), Z3
-
-rows2start:
-	MOVQ R8, SI
-	MOVQ (SP), R12
-	MOVQ 56(AX), R13
-	SUBQ $0x04, R13
-	JL   rows2rest
+	MOVQ   R8, SI
+	MOVQ   (SP), R12
+	MOVQ   56(AX), R13
+	SUBQ   $0x04, R13
+	JL     rows2rest
 
 rows2loop:
 	VBROADCASTSS (SI), Z16
@@ -3661,18 +3802,45 @@ rows2one:
 
 rows2scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows2store
+	CMPQ         80(AX), $0x01
+	JL           rows2store
+	JEQ          rows2add
+	CMPQ         80(AX), $0x02
+	JEQ          rows2advance
 	VBROADCASTSS (SI), Z18
 	VMULPS       Z18, Z0, Z0
 	VMULPS       Z18, Z1, Z1
 	VBROADCASTSS 4(SI), Z18
 	VMULPS       Z18, Z2, Z2
 	VMULPS       Z18, Z3, Z3
-	ADDQ         $0x00000008, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows2store
+
+rows2add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Z0, Z0
+	VADDPS 64(SI), Z1, Z1
+	VADDPS (SI)(BX*1), Z2, Z2
+	VADDPS 64(SI)(BX*1), Z3, Z3
+	JMP    rows2store
+
+rows2advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Z16
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  (R13), Z16, Z0
+	VFMADD231PS  (R13), Z18, Z0
+	VFMADD231PS  64(R13), Z16, Z1
+	VFMADD231PS  64(R13), Z18, Z1
+	VBROADCASTSS 4(R12)(SI*1), Z16
+	VBROADCASTSS 4(SI), Z18
+	VFMADD231PS  (R13)(BX*1), Z16, Z2
+	VFMADD231PS  (R13)(BX*1), Z18, Z2
+	VFMADD231PS  64(R13)(BX*1), Z16, Z3
+	VFMADD231PS  64(R13)(BX*1), Z18, Z3
 
 rows2store:
+	ADDQ    $0x00000008, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -3689,7 +3857,7 @@ rows2end:
 	JL    rows1end
 	TESTQ R11, R11
 	JZ    rows1init
-	MOVQ  120(AX), SI
+	MOVQ  128(AX), SI
 
 rows1ahead:
 	PREFETCHT0 (R10)
@@ -3699,7 +3867,7 @@ rows1ahead:
 	ADDQ       8(R9), R10
 	DECQ       R11
 	JNZ        rows1more
-	DECQ       104(AX)
+	DECQ       112(AX)
 	JZ         rows1init
 	ADDQ       $0x18, R9
 	MOVQ       (R9), R10
@@ -3710,23 +3878,13 @@ rows1more:
 	JNZ  rows1ahead
 
 rows1init:
-	CMPQ   80(AX), $0x01
-	JEQ    rows1add
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    rows1start
-
-rows1add:
-	MOVQ    24(SP), SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-
-rows1start:
-	MOVQ R8, SI
-	MOVQ (SP), R12
-	MOVQ 56(AX), R13
-	SUBQ $0x04, R13
-	JL   rows1rest
+	MOVQ   R8, SI
+	MOVQ   (SP), R12
+	MOVQ   56(AX), R13
+	SUBQ   $0x04, R13
+	JL     rows1rest
 
 rows1loop:
 	VBROADCASTSS (SI), Z16
@@ -3771,15 +3929,34 @@ rows1one:
 
 rows1scale:
 	MOVQ         40(SP), SI
-	TESTQ        SI, SI
-	JZ           rows1store
+	CMPQ         80(AX), $0x01
+	JL           rows1store
+	JEQ          rows1add
+	CMPQ         80(AX), $0x02
+	JEQ          rows1advance
 	VBROADCASTSS (SI), Z18
 	VMULPS       Z18, Z0, Z0
 	VMULPS       Z18, Z1, Z1
-	ADDQ         $0x00000004, SI
-	MOVQ         SI, 40(SP)
+	JMP          rows1store
+
+rows1add:
+	MOVQ   24(SP), SI
+	VADDPS (SI), Z0, Z0
+	VADDPS 64(SI), Z1, Z1
+	JMP    rows1store
+
+rows1advance:
+	MOVQ         96(AX), R12
+	MOVQ         24(SP), R13
+	VBROADCASTSS (R12)(SI*1), Z16
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  (R13), Z16, Z0
+	VFMADD231PS  (R13), Z18, Z0
+	VFMADD231PS  64(R13), Z16, Z1
+	VFMADD231PS  64(R13), Z18, Z1
 
 rows1store:
+	ADDQ    $0x00000004, 40(SP)
 	MOVQ    24(SP), SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -3795,7 +3972,7 @@ rows1end:
 	ADDQ SI, (SP)
 	DECQ 16(SP)
 	JNZ  panel
-	MOVQ R11, 112(AX)
+	MOVQ R11, 120(AX)
 	VZEROUPPER
 	RET
 
@@ -4276,8 +4453,8 @@ oneend:
 	VPBROADCASTD SI, Z2
 	VPCMPUD      $0x01, Z2, Z1, K1
 	VMOVUPS.Z    (DI), K1, Z1
-	VMULPS       Z1, Z0, Z1
-	VMOVUPS      Z1, K1, (DI)
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (DI)
 
 done:
 	ADDQ DX, CX
@@ -4341,8 +4518,8 @@ oneend:
 	VPCMPUD      $0x01, Z1, Z0, K1
 	VMOVUPS.Z    (R8), K1, Z0
 	VMOVUPS.Z    (DI), K1, Z1
-	VMULPS       Z1, Z0, Z1
-	VMOVUPS      Z1, K1, (DI)
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (DI)
 
 done:
 	ADDQ DX, CX
@@ -4731,8 +4908,8 @@ wide1end:
 	MOVQ         CX, CX
 
 restrow:
-	VMOVUPS.Z (CX), K1, Z0
-	VMULPS    Z0, Z0, Z0
+	VMOVUPS.Z (CX), K1, Z1
+	VMULPS    Z1, Z0, Z0
 	VMOVUPS.Z (AX), K1, Z1
 	VMULPS    Z1, Z0, Z1
 	VMOVUPS   Z1, K1, (AX)

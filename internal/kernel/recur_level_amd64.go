@@ -171,8 +171,9 @@ type aheadTile struct {
 	k        int
 	rows     int
 	panels   int
-	mode     int
+	mode     int // overwrite, add, advance or scaled
 	factors  *float32
+	more     int       // from factors to b
 	list     *segments // what to ask for
 	parts    int       // of it
 	segments int       // left of the first part
@@ -186,10 +187,13 @@ func aheadHeight() int {
 	return 3
 }
 
-func mulAheadLevel(next *Ahead, mode int, f []float32, m, n, k int, a, b, c *Mat) {
+func mulAheadLevel(next *Ahead, mode int, f, g []float32, m, n, k int, a, b, c *Mat) {
 	var t aheadTile
 	t.a, t.arow, t.b, t.brow, t.bnext = first(a.Data), 4*a.Row, first(b.Data), 4*b.Row, 128
 	t.c, t.crow, t.k, t.rows, t.panels, t.mode, t.factors = first(c.Data), 4*c.Row, k, m, n/32, mode, first(f)
+	if g != nil {
+		t.more = int(uintptr(unsafe.Pointer(first(g))) - uintptr(unsafe.Pointer(first(f))))
+	}
 	if next != nil && next.first < next.n {
 		t.list, t.parts, t.each = &next.list[next.first], next.n-next.first, next.each
 	}

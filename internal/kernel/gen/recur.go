@@ -243,8 +243,9 @@ func (s isa) multiply(from Mem, a, x VecVirtual, m mask) {
 		VMULPS(from, a, x)
 		return
 	}
-	s.load(from, x, m)
-	VMULPS(x, a, x)
+	t := s.vec()
+	s.load(from, t, m)
+	VMULPS(t, a, x)
 }
 
 func genTimesRows(s isa) {

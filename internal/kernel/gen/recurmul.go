@@ -8,9 +8,9 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// genAheadMul writes the product of MulAhead: C = A·B, C += A·B or C = diag(f)·A·B for A by rows, panels of 32
-// columns. It is the product of whole tiles of multile.go but for three things: it takes any number of rows, it
-// multiplies rows by factors when it stores them, and for each tile it asks for a few lines that are needed later.
+// genAheadMul writes the products of MulAhead and AdvanceAhead for A by rows and panels of 32 columns. It is the product of whole
+// tiles of multile.go but for three things: it takes any number of rows, what becomes of C is decided when a tile is stored, and
+// for each tile it asks for a few lines that are needed later.
 // The argument is a kernel.aheadTile.
 func genAheadMul(s isa) {
 	heights, vecs := []int{3, 2, 1}, 4
@@ -125,18 +125,11 @@ func (s isa) aheadTile(label string, rows, vecs int, field func(string) Mem, aro
 			}
 		}
 	}
-	CMPQ(field("mode"), Imm(1))
-	JEQ(LabelRef(label + "add"))
 	for r := range acc {
 		for v := range acc[r] {
 			s.zero(acc[r][v])
 		}
 	}
-	JMP(LabelRef(label + "start"))
-	Label(label + "add")
-	each(func(r, v int, at Mem) { VMOVUPS(at, acc[r][v]) })
-
-	Label(label + "start")
 	ap := make([]GPVirtual, (rows+2)/3)
 	for i := range ap {
 		ap[i] = GP64()
@@ -208,19 +201,35 @@ func (s isa) aheadTile(label string, rows, vecs int, field func(string) Mem, aro
 	JNZ(LabelRef(label + "one"))
 
 	Label(label + "scale")
-	f := GP64()
+	f, g := GP64(), GP64()
 	MOVQ(factors, f)
-	TESTQ(f, f)
-	JZ(LabelRef(label + "store"))
+	CMPQ(field("mode"), Imm(1))
+	JL(LabelRef(label + "store"))
+	JEQ(LabelRef(label + "add"))
+	CMPQ(field("mode"), Imm(2))
+	JEQ(LabelRef(label + "advance"))
 	for r := range acc {
 		VBROADCASTSS(at(f, 4*r), streamed[0])
 		for v := range acc[r] {
 			VMULPS(streamed[0], acc[r][v], acc[r][v])
 		}
 	}
-	ADDQ(U32(4*rows), f)
-	MOVQ(f, factors)
+	JMP(LabelRef(label + "store"))
+	Label(label + "add")
+	each(func(r, v int, at Mem) { VADDPS(at, acc[r][v], acc[r][v]) })
+	JMP(LabelRef(label + "store"))
+	Label(label + "advance")
+	MOVQ(field("more"), g)
+	each(func(r, v int, m Mem) {
+		if v == 0 {
+			VBROADCASTSS(Mem{Base: g, Index: f, Scale: 1, Disp: 4 * r}, held[0])
+			VBROADCASTSS(at(f, 4*r), streamed[0])
+		}
+		VFMADD231PS(m, held[0], acc[r][v])
+		VFMADD231PS(m, streamed[0], acc[r][v])
+	})
 	Label(label + "store")
+	ADDQ(U32(4*rows), factors)
 	each(func(r, v int, at Mem) { VMOVUPS(acc[r][v], at) })
 	tmp := GP64()
 	IMUL3Q(Imm(uint64(rows)), arow, tmp)
@@ -230,4 +239,4 @@ func (s isa) aheadTile(label string, rows, vecs int, field func(string) Mem, aro
 }
 
 // aheadFields are the fields of kernel.aheadTile in their order.
-var aheadFields = []string{"a", "arow", "b", "brow", "bnext", "c", "crow", "k", "rows", "panels", "mode", "factors", "list", "parts", "segments", "each"}
+var aheadFields = []string{"a", "arow", "b", "brow", "bnext", "c", "crow", "k", "rows", "panels", "mode", "factors", "more", "list", "parts", "segments", "each"}
