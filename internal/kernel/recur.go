@@ -136,10 +136,3 @@ func DecayWeights(a, q, e Mat, kt []float32, d int) {
 	}
 	decayWeights(a, q, e, kt, d)
 }
-
-// Prefetch asks for the cache lines of m[:rows][:cols], which are to be read or written soon.
-func Prefetch(m Mat, rows, cols int) {
-	if part(m, rows, cols) {
-		prefetch(m, rows, cols)
-	}
-}

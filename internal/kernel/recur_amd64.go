@@ -64,11 +64,6 @@ func cumulateAVX2(q *float32, qld int, e *float32, eld int, rows int, cols int, 
 //go:noescape
 func decayWeightsAVX2(a *float32, ald int, q *float32, qld int, e *float32, eld int, kt *float32, d int)
 
-// prefetchAVX2 is Prefetch for rows and bytes > 0; ld in bytes.
-//
-//go:noescape
-func prefetchAVX2(x *float32, ld int, rows int, bytes int)
-
 // packELU1x8AVX2 writes 8 lanes of PackELU1; ld in bytes.
 //
 //go:noescape

@@ -2301,47 +2301,6 @@ d:
 	VZEROUPPER
 	RET
 
-// func prefetchAVX2(x *float32, ld int, rows int, bytes int)
-// Requires: AVX, MMX+
-TEXT ·prefetchAVX2(SB), NOSPLIT, $0-32
-	MOVQ x+0(FP), AX
-	MOVQ ld+8(FP), CX
-	MOVQ rows+16(FP), DX
-
-row:
-	MOVQ bytes+24(FP), BX
-	MOVQ AX, SI
-	LEAQ -1(SI)(BX*1), DI
-	SUBQ $0x00000100, BX
-	JL   few
-
-lines:
-	PREFETCHT0 (SI)
-	PREFETCHT0 64(SI)
-	PREFETCHT0 128(SI)
-	PREFETCHT0 192(SI)
-	ADDQ       $0x00000100, SI
-	SUBQ       $0x00000100, BX
-	JGE        lines
-
-few:
-	ADDQ $0x00000100, BX
-	JZ   done
-
-line:
-	PREFETCHT0 (SI)
-	ADDQ       $0x40, SI
-	CMPQ       SI, DI
-	JL         line
-
-done:
-	PREFETCHT0 (DI)
-	ADDQ       CX, AX
-	DECQ       DX
-	JNZ        row
-	VZEROUPPER
-	RET
-
 // func packELU1x8AVX2(dst *float32, sums *float32, src *float32, ld int, rows int, cols int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·packELU1x8AVX2(SB), NOSPLIT, $0-48

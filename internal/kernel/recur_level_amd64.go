@@ -152,12 +152,6 @@ func decayWeights(a, q, e Mat, kt []float32, d int) {
 	}
 }
 
-func prefetch(m Mat, rows, cols int) {
-	if short(rows, cols) {
-		prefetchAVX2(&m.Data[0], 4*m.Row, rows, 4*cols)
-	}
-}
-
 // aheadTile is the argument of mulAhead. Its fields are read by their order (gen/recurmul.go, aheadFields), and all of them are
 // one word; strides are in bytes.
 type aheadTile struct {

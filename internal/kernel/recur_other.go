@@ -13,7 +13,6 @@ func decay(s Mat, a, b []float32, cols int)                                     
 func flushBelow(least float32, x []float32)                                       { flushBelowGeneric(least, x) }
 func cumulate(total []float32, q, e Mat, rows int)                                { cumulateGeneric(total, q, e, rows) }
 func decayWeights(a, q, e Mat, kt []float32, d int)                               { decayWeightsGeneric(a, q, e, kt, d) }
-func prefetch(Mat, int, int)                                                      {}
 func aheadHeight() int                                                            { return 3 }
 func mulAheadLevel(_ *Ahead, mode int, f, g []float32, m, n, k int, a, b, c *Mat) { panic("no level") }
 func packELU1(dst, sums []float32, src Mat, rows int)                             { packELU1Generic(dst, sums, src, rows) }

@@ -20,7 +20,6 @@ func genRecur(s isa) {
 		genDecayWeights512(s)
 	} else {
 		genDecayWeights(s)
-		genPrefetch(s)
 		genPackELU1(s)
 	}
 }
@@ -490,32 +489,4 @@ func genDecayWeights512(s isa) {
 		}
 	}
 	end()
-}
-
-// genPrefetch asks for the cache lines of rows.
-func genPrefetch(s isa) {
-	s.begin("prefetch", "func(x *float32, ld, rows, bytes int)", "is Prefetch for rows and bytes > 0; ld in bytes.")
-	s.matrix("rows", gps("x"), gps("ld"), "bytes", func(p []GPVirtual, n GPVirtual) {
-		last := GP64()
-		LEAQ(Mem{Base: p[0], Index: n, Scale: 1, Disp: -1}, last)
-		SUBQ(U32(256), n)
-		JL(LabelRef("few"))
-		Label("lines")
-		for i := range 4 {
-			PREFETCHT0(at(p[0], 64*i))
-		}
-		ADDQ(U32(256), p[0])
-		SUBQ(U32(256), n)
-		JGE(LabelRef("lines"))
-		Label("few")
-		ADDQ(U32(256), n)
-		JZ(LabelRef("done"))
-		Label("line")
-		PREFETCHT0(at(p[0], 0))
-		ADDQ(Imm(64), p[0])
-		CMPQ(p[0], last)
-		JL(LabelRef("line"))
-		Label("done")
-		PREFETCHT0(at(last, 0))
-	})
 }
