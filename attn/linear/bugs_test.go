@@ -52,6 +52,16 @@ func TestKnownValues(t *testing.T) {
 		{"a decay to nothing", "gla", series(attn.Causal, constant(3, 1), constant(3, 1), constant(3, 1), []float32{0, float32(math.Inf(-1)), 0}), []float32{1, 1, 2}, 0},
 	} {
 		m := newMech(t, tc.spec)
+		if tc.spec == "gla" { // one channel: the same with one decay a head
+			c := *tc.c
+			c.Out = attn.NewView[float32](1, c.QueryLen, 1, 1)
+			if err := newMech(t, "fading").Forward(attn.NewWorkspace(), &c); err != nil {
+				t.Fatal(err)
+			}
+			if !near(c.Out.Data, tc.want, tc.tol) {
+				t.Errorf("%s, one decay a head: %v: want %v", tc.name, c.Out.Data, tc.want)
+			}
+		}
 		if err := m.Forward(attn.NewWorkspace(), tc.c); err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +115,7 @@ func TestZeroDenominatorGradients(t *testing.T) {
 
 // BUGS 11: garbage in the padding reaches neither output, final state nor gradient, to the bit.
 func TestPaddingBits(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 2, QueryLen: 5, KeyLen: 5, Heads: 2, KVHeads: 1, KeyDim: 3, ValueDim: 4, Mask: attn.Causal}
 		c := padded(newCall(m, s, 3, 1), [2]int{}, [2]int{3, 5}, 5)
@@ -147,7 +157,7 @@ func TestPaddingBits(t *testing.T) {
 // e^-1e-7 itself would round to e^-1.2e-7, an error of 1e-4 after 5000 tokens.
 // The declared operations are those of the recurrence; pairs within chunks take some more.
 func TestFLOPs(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		info := m.Info()
 		s := attn.Shape{Batch: 1, QueryLen: 512, KeyLen: 512, Heads: 4, KVHeads: 2, KeyDim: 64, ValueDim: 64, Mask: attn.Causal}
@@ -185,7 +195,7 @@ func TestFLOPs(t *testing.T) {
 
 // NaN and Inf in token j reach only rows that may see j; what the others give keeps its bits.
 func TestNonFinite(t *testing.T) {
-	for _, spec := range []string{"linear", "linear:normalize=false,map=relu", "gla"} {
+	for _, spec := range []string{"linear", "linear:normalize=false,map=relu", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 2, QueryLen: 130, KeyLen: 130, Heads: 2, KVHeads: 2, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}
 		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
@@ -201,7 +211,7 @@ func TestNonFinite(t *testing.T) {
 					c := newCall(m, s, 8, 1)
 					c.Segments = good.Segments
 					v := slices.Concat([]attn.View{c.Q, c.K, c.V}, c.Extra)[in]
-					v.Row(0, at, 1)[1] = bad
+					v.Row(0, at, 1)[v.Dim/2] = bad
 					if err := m.Forward(ws, c); err != nil {
 						t.Fatal(err)
 					}
@@ -223,7 +233,7 @@ func TestNonFinite(t *testing.T) {
 
 // Changing a later token changes no earlier output, to the bit.
 func TestCausality(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 1, QueryLen: 140, KeyLen: 140, Heads: 1, KVHeads: 1, KeyDim: 5, ValueDim: 3, Mask: attn.Causal}
 		first := newCall(m, s, 9, 1)
@@ -308,7 +318,7 @@ func TestShared(t *testing.T) {
 
 // A call after the first allocates nothing.
 func TestNoAllocation(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		for _, heads := range []int{1, 8} {
 			s := attn.Shape{Batch: 1, QueryLen: 130, KeyLen: 130, Heads: heads, KVHeads: heads, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}

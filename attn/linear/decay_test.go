@@ -9,14 +9,15 @@ import (
 )
 
 func TestStrongDecay(t *testing.T) {
-	for _, decay := range []float32{-5, -20, -100, -20000} {
+	for i, decay := range []float32{-5, -20, -100, -20000, -5, -20, -100, -20000} {
 		for _, mixed := range []bool{false, true} {
-			m := newMech(t, "gla")
+			spec := []string{"gla", "fading"}[i/4]
+			m := newMech(t, spec)
 			s := attn.Shape{Batch: 1, QueryLen: 150, KeyLen: 150, Heads: 1, KVHeads: 1, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}
 			c := newCall(m, s, 5, 1e-4)
 			for i := range 150 {
 				if !mixed || i%37 == 3 {
-					for j := range 4 {
+					for j := range c.Extra[0].Dim {
 						c.Extra[0].Row(0, i, 0)[j] = decay
 					}
 				}
@@ -28,7 +29,7 @@ func TestStrongDecay(t *testing.T) {
 			g := newGrads(c, 6)
 			backward(t, m, c, g)
 			if e := worst(c.Out.Data, w.Out.Data); !(e < 1e-5) {
-				t.Errorf("decay %v: output differs by %.3g", decay, e)
+				t.Errorf("%s, decay %v: output differs by %.3g", spec, decay, e)
 			}
 			checkGrads(t, m, c, g)
 		}
@@ -40,12 +41,12 @@ func TestStability(t *testing.T) {
 	if !testing.Short() {
 		n = 100_000
 	}
-	m := newMech(t, "gla")
-	for _, decay := range []float64{-1e-7, -1e-4, -0.01, -1, -20} {
+	for i, decay := range []float64{-1e-7, -1e-4, -0.01, -1, -20, -1e-7, -0.01} {
+		m := newMech(t, []string{"gla", "fading"}[i/5])
 		s := attn.Shape{Batch: 1, QueryLen: n, KeyLen: n, Heads: 1, KVHeads: 1, KeyDim: 4, ValueDim: 2, Mask: attn.Causal}
 		c := newCall(m, s, 7, 0)
 		for i := range n {
-			for j := range 4 {
+			for j := range c.Extra[0].Dim {
 				c.Extra[0].Row(0, i, 0)[j] = float32(decay)
 			}
 		}
@@ -63,13 +64,13 @@ func TestStability(t *testing.T) {
 }
 
 func TestWeakDecayByStep(t *testing.T) {
-	m := newMech(t, "gla")
-	for _, decay := range []float64{-1e-7, -3e-5, -2e-3} {
+	for i, decay := range []float64{-1e-7, -3e-5, -2e-3, -1e-7} {
+		m := newMech(t, []string{"gla", "fading"}[i/3])
 		const n = 5000
 		s := attn.Shape{Batch: 1, QueryLen: n, KeyLen: n, Heads: 1, KVHeads: 1, KeyDim: 4, ValueDim: 2, Mask: attn.Causal}
 		c := newCall(m, s, 7, 0)
 		for i := range n {
-			for j := range 4 {
+			for j := range c.Extra[0].Dim {
 				c.Extra[0].Row(0, i, 0)[j] = float32(decay)
 			}
 		}
@@ -85,8 +86,8 @@ func TestWeakDecayByStep(t *testing.T) {
 }
 
 func TestDecayedStateEnds(t *testing.T) {
-	m := newMech(t, "gla")
-	for _, decay := range []float32{0.5, 0.9, 0.99} {
+	for i, decay := range []float32{0.5, 0.9, 0.99, 0.5} {
+		m := newMech(t, []string{"gla", "fading"}[i/3])
 		for _, step := range []int{1, 64, 1000} {
 			const n = 20_000
 			s := attn.Shape{Batch: 1, QueryLen: n, KeyLen: n, Heads: 1, KVHeads: 1, KeyDim: 1, ValueDim: 1, Mask: attn.Causal}

@@ -83,7 +83,7 @@ func TestPieces(t *testing.T) {
 }
 
 func TestPiecesAtRandom(t *testing.T) {
-	for _, spec := range []string{"linear:chunk=8", "gla:chunk=8"} {
+	for _, spec := range []string{"linear:chunk=8", "gla:chunk=8", "fading:chunk=8"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 1, QueryLen: 60, KeyLen: 60, Heads: 2, KVHeads: 1, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}
 		c := newCall(m, s, 12, 1)
@@ -119,7 +119,7 @@ func TestDecodeCosts(t *testing.T) {
 
 // BUGS 11: a row of a batch decodes as it does alone, whatever the others do and the padding holds.
 func TestRaggedDecode(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 2, QueryLen: 40, KeyLen: 40, Heads: 2, KVHeads: 2, KeyDim: 5, ValueDim: 4, Mask: attn.Causal}
 		c := newCall(m, s, 13, 0.5)
@@ -255,7 +255,7 @@ func TestCrossDecode(t *testing.T) {
 
 // More queries than new keys: the first may see the state alone.
 func TestExtendLooksBack(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		for _, n := range []int{1, 20} {
 			s := attn.Shape{Batch: 1, QueryLen: 30, KeyLen: 30, Heads: 2, KVHeads: 1, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}
@@ -292,7 +292,7 @@ func TestExtendLooksBack(t *testing.T) {
 }
 
 func TestState(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 3, QueryLen: 20, KeyLen: 20, Heads: 2, KVHeads: 1, KeyDim: 4, ValueDim: 3, Mask: attn.Causal}
 		c := newCall(m, s, 16, 0.5)

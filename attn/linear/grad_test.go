@@ -185,7 +185,7 @@ func TestBackward(t *testing.T) {
 }
 
 func TestOverlappingKeys(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		c := newCall(m, attn.Shape{Batch: 1, QueryLen: 8, KeyLen: 9, Heads: 1, KVHeads: 1, KeyDim: 3, ValueDim: 2, Mask: attn.Causal}, 3, 0.5)
 		c.Segments = []attn.Segment{{Queries: 4, Keys: 7}, {Query0: 4, Queries: 4, Key0: 2, Keys: 7}}
@@ -196,7 +196,7 @@ func TestOverlappingKeys(t *testing.T) {
 }
 
 func TestBackwardSameBits(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 1, QueryLen: 300, KeyLen: 300, Heads: 4, KVHeads: 2, KeyDim: 16, ValueDim: 24, Mask: attn.Causal}
 		var first []float32
@@ -220,7 +220,7 @@ func TestBackwardSameBits(t *testing.T) {
 
 // A row alone takes another path than among many (chunks in parallel, or heads): the bits are the same.
 func TestRowsAloneSameBits(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		for _, mask := range []attn.Mask{attn.Causal, attn.Bidirectional} {
 			if m.Info().Masks&mask == 0 {

@@ -20,6 +20,9 @@ type mechanism interface {
 
 func newMech(t testing.TB, spec string) mechanism {
 	t.Helper()
+	if m := newFading(spec); m != nil {
+		return m
+	}
 	m, err := attn.New(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +171,7 @@ func shapes(mask attn.Mask) []shapeCase {
 var specs = []string{
 	"linear", "linear:map=identity,normalize=false", "gla",
 	"linear:map=relu", "linear:chunk=7,eps=0", "linear:map=elu,normalize=false,chunk=33",
-	"gla:chunk=5", "gla:chunk=32", "gla:chunk=100", "gla:chunk=1",
+	"gla:chunk=5", "gla:chunk=32", "gla:chunk=100", "gla:chunk=1", "fading", "fading:chunk=5", "fading:chunk=20",
 }
 
 // each calls f for every mechanism, mask and shape.
@@ -221,7 +224,7 @@ func TestForward(t *testing.T) {
 }
 
 func TestSameBitsAnyProcs(t *testing.T) {
-	for _, spec := range []string{"linear", "gla"} {
+	for _, spec := range []string{"linear", "gla", "fading"} {
 		m := newMech(t, spec)
 		s := attn.Shape{Batch: 1, QueryLen: 300, KeyLen: 300, Heads: 4, KVHeads: 2, KeyDim: 16, ValueDim: 24, Mask: attn.Causal}
 		var first []float32
