@@ -15,12 +15,15 @@ type recurChunk struct {
 	a    []float32 // weights q·k of pairs, [n, Chunk], the lower triangle
 	sums []float32 // of its rows, [n]
 	gate recurGate
+
+	next  recurPlace
+	ahead kernel.Ahead
 }
 
 // newChunk lays a chunk out on s; chunkFloats counts the same.
 func newChunk(s *attn.Scratch, a *recurArgs) recurChunk {
 	sh, n := a.c.Shape, a.Chunk
-	t := recurChunk{recurPlace: recurPlace{recurArgs: a}}
+	t := recurChunk{recurPlace: recurPlace{recurArgs: a}, next: recurPlace{recurArgs: a}}
 	t.s, t.u = s.Floats(a.stateLen(sh)), s.Floats(a.stateLen(sh))
 	t.k, t.q = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim)
 	t.kt = s.Floats(panels(n) * sh.KeyDim)
@@ -93,7 +96,7 @@ func (t *recurChunk) weights(row0 int) {
 	if t.Decay != NoDecay {
 		t.gate.weights(t.a, t.Chunk, t.q, t.k, row0)
 	} else {
-		lowerProduct(row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
+		t.lowerProduct(row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
 	}
 	t.clearUpper(row0, kernel.Rows(t.a, t.Chunk))
 }
@@ -110,23 +113,23 @@ func (t *recurChunk) clearUpper(row0 int, a kernel.Mat) {
 
 // lowerProduct computes C = A·Bᵀ over the blocks of lanes on and below the diagonal, rows row0 to n; bt is
 // B transposed, in panels.
-func lowerProduct(row0, n, k int, a kernel.Mat, bt []float32, c kernel.Mat) {
+func (t *recurChunk) lowerProduct(row0, n, k int, a kernel.Mat, bt []float32, c kernel.Mat) {
 	for j := 0; j < n; j += lanes {
 		i := max(j, row0)
-		kernel.Mul(n-i, min(lanes, n-j), k, a.From(i, 0), kernel.Rows(bt[j*k:], lanes), c.From(i, j))
+		kernel.MulAhead(&t.ahead, nil, n-i, min(lanes, n-j), k, a.From(i, 0), kernel.Rows(bt[j*k:], lanes), c.From(i, j))
 	}
 }
 
 // lowerMul computes C += A·B for a lower triangular A whose rows are row0 to n; C starts at row
 // row0. Zeros above the diagonal meet B only unless guard: 0·NaN is NaN.
-func lowerMul(guard bool, row0, n, cols int, a, b, c kernel.Mat) {
+func (t *recurChunk) lowerMul(guard bool, row0, n, cols int, a, b, c kernel.Mat) {
 	step := lanes
 	if guard {
 		step = 1
 	}
 	for i := row0; i < n; {
 		end := min(n, (i/step+1)*step)
-		kernel.MulAdd(end-i, cols, end, a.From(i, 0), b, c.From(i-row0, 0))
+		kernel.AdvanceAhead(&t.ahead, nil, nil, end-i, cols, end, a.From(i, 0), b, c.From(i-row0, 0))
 		i = end
 	}
 }
@@ -152,13 +155,13 @@ func packMat(dst []float32, x kernel.Mat, n, d int) {
 }
 
 // mulPanels computes C [m, n] = A·B (or += with add), B [k, n] in panels.
-func mulPanels(add bool, m, n, k int, a kernel.Mat, b []float32, c kernel.Mat) {
+func (t *recurChunk) mulPanels(add bool, m, n, k int, a kernel.Mat, b []float32, c kernel.Mat) {
 	for j := 0; j < n; j += lanes {
 		p, w := kernel.Rows(b[j*k:], lanes), min(lanes, n-j)
 		if add {
-			kernel.MulAdd(m, w, k, a, p, c.From(0, j))
+			kernel.AdvanceAhead(&t.ahead, nil, nil, m, w, k, a, p, c.From(0, j))
 		} else {
-			kernel.Mul(m, w, k, a, p, c.From(0, j))
+			kernel.MulAhead(&t.ahead, nil, m, w, k, a, p, c.From(0, j))
 		}
 	}
 }

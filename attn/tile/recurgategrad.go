@@ -12,7 +12,7 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
 	// Through the state before the chunk: contributeGrad left q∘fromStart in rows.
-	mulPanels(false, n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dx, dk))
+	t.mulPanels(false, n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dx, dk))
 	product(t.dq[:n*dk], t.dx[:n*dk], g.fromStart)
 	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromEnd(0, n)
@@ -44,7 +44,7 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 func (t *recurGrad) throughState(s, ds []float32) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
-	mulPanels(false, n, dk, dv, t.keyRows(&t.c.V), t.st, kernel.Rows(t.dx, dk))
+	t.mulPanels(false, n, dk, dv, t.keyRows(&t.c.V), t.st, kernel.Rows(t.dx, dk))
 	product(g.rows[:n*dk], t.k, g.toEnd)
 	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromBegin(0, n)

@@ -56,7 +56,8 @@ func (r *Recurrence) backward(ws *attn.Workspace, a recurArgs) {
 		attn.Parallel(ws, a.heads(), floats, a, gradScanTask)
 		attn.Parallel(ws, a.keyChunks(), floats, a, gradTask)
 	case a.causal():
-		attn.Parallel(ws, a.heads(), floats, a, gradHeadTask)
+		a.share()
+		attn.Parallel(ws, (a.hi-a.lo)*a.groups, floats, a, gradHeadTask)
 	default:
 		a.dsums = ws.Floats(a.c.NumSegments() * s.KVHeads * n)
 		if split {
@@ -135,19 +136,38 @@ func gradTask(s *attn.Scratch, a *recurArgs, task int) {
 	t.gradients(a.record(kv, chunk), a.grad(a.keys, kv, chunk))
 }
 
-// gradHeadTask does all of one head of one segment in turn, from the last chunk to the first.
+// gradHeadTask does some heads of one segment in turn, from the last chunk to the first.
 func gradHeadTask(s *attn.Scratch, a *recurArgs, task int) {
-	seg, kv := a.head(task)
+	group, seg := task%a.groups, a.lo+task/a.groups
+	kv0, kv1 := group*a.c.KVHeads/a.groups, (group+1)*a.c.KVHeads/a.groups
 	t := newBackward(s, a)
-	a.loadFinal(t.s, seg, kv)
-	for chunk := int(a.keys[seg+1]) - 1; chunk >= int(a.keys[seg]); chunk-- {
-		t.atChunk(a.c.Segment(seg), kv, chunk-int(a.keys[seg]))
-		t.loadKeys()
-		t.gradients(a.record(kv, chunk), t.s)
-		t.advance(t.s, t.decaySums(), t.u)
-		a.flush(t.s, a.before(a.c.Segment(seg), (chunk-int(a.keys[seg]))*a.Chunk), a.Chunk)
+	g := a.c.Segment(seg)
+	var states [headsATask][]float32 // gradients of the states after the chunk
+	for kv := kv0; kv < kv1; kv++ {
+		if kv > kv0 {
+			t.s = s.Floats(len(t.s))
+		}
+		states[kv-kv0] = t.s
+		a.loadFinal(t.s, seg, kv)
 	}
-	a.storeInitial(seg, kv, t.s)
+	for i := a.chunks(g.Keys) - 1; i >= 0; i-- {
+		for kv := kv0; kv < kv1; kv++ {
+			t.atChunk(g, kv, i)
+			if kv+1 < kv1 {
+				t.expect(kv+1, i)
+			} else {
+				t.expect(kv0, i-1)
+			}
+			t.loadKeys()
+			ds := states[kv-kv0]
+			t.gradients(a.record(kv, int(a.keys[seg])+i), ds)
+			t.advance(ds, t.decaySums(), t.u)
+			a.flush(ds, a.before(g, i*a.Chunk), a.Chunk)
+		}
+	}
+	for kv := kv0; kv < kv1; kv++ {
+		a.storeInitial(seg, kv, states[kv-kv0])
+	}
 }
 
 // gradReadTask computes, without the causal mask, the query gradients of one chunk and what it asks

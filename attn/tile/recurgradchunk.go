@@ -37,12 +37,45 @@ func newBackward(s *attn.Scratch, a *recurArgs) recurGrad {
 
 func (r *Recurrence) backwardFloats(s attn.Shape) int {
 	n := r.Chunk
-	f := r.chunkFloats(s) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
+	f := r.chunkFloats(s) + (min(headsATask, s.KVHeads)-1)*attn.ScratchFloats(r.stateLen(s)) + attn.ScratchFloats(n*s.ValueDim, n, n*n, n*s.KeyDim, n*s.KeyDim, n*s.ValueDim,
 		panels(n)*s.ValueDim, panels(s.KeyDim)*s.ValueDim)
 	if r.Decay != NoDecay {
 		f += attn.ScratchFloats(n*s.KeyDim, n*s.KeyDim, s.KeyDim)
 	}
 	return f
+}
+
+// expect says where the next chunk is, chunk i of head kv or none for i < 0, for products to ask memory for it.
+func (t *recurGrad) expect(kv, i int) {
+	c, n := t.c, t.n
+	rows := t.group()*(kernel.MulAheadTiles(n, c.KeyDim)+2*kernel.MulAheadTiles(n, n)) + kernel.MulAheadTiles(n, c.KeyDim+c.ValueDim)
+	if t.Decay == NoDecay {
+		rows += t.group() * kernel.MulAheadTiles(n, c.KeyDim)
+	}
+	t.ahead.Reset(rows)
+	if i < 0 {
+		return
+	}
+	p := &t.next
+	p.at(t.Segment, kv, i*t.Chunk, t.Chunk)
+	t.ahead.Add(p.keyRows(&c.K), p.n, c.KeyDim)
+	t.ahead.Add(p.keyRows(&c.V), p.n, c.ValueDim)
+	t.ahead.Add(p.keyRows(&t.g.K), p.n, c.KeyDim)
+	t.ahead.Add(p.keyRows(&t.g.V), p.n, c.ValueDim)
+	if t.Decay != NoDecay {
+		t.ahead.Add(p.keyRows(&c.Extra[0]), p.n, c.Extra[0].Dim)
+		t.ahead.Add(p.keyRows(&t.g.Extra[0]), p.n, c.Extra[0].Dim)
+	}
+	for h := range t.group() {
+		if h, own := p.queryHead(h), p.n-p.row0; own > 0 {
+			t.ahead.Add(p.queryRows(&c.Q, p.row0, h), own, c.KeyDim)
+			t.ahead.Add(p.queryRows(&t.g.Out, p.row0, h), own, c.ValueDim)
+			t.ahead.Add(p.queryRows(&t.g.Q, p.row0, h), own, c.KeyDim)
+			if t.Normalize {
+				t.ahead.Add(p.queryRows(&c.Out, p.row0, h), own, c.ValueDim)
+			}
+		}
+	}
 }
 
 // loadOutGrads fills do and e. With o = r·num and r = 1/den, the gradient of num is r·do and that
@@ -117,7 +150,7 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 	a, da := kernel.Rows(t.a, t.Chunk), kernel.Rows(t.da, t.Chunk)
 	upperMul(guard, n, dv, a, do, kernel.Rows(t.dv, dv))
 
-	lowerProduct(0, n, dv, do, t.vt, da)
+	t.lowerProduct(0, n, dv, do, t.vt, da)
 	if t.Normalize {
 		for i, e := range t.e[:n] {
 			row := t.da[i*t.Chunk:][:i+1]
@@ -132,7 +165,7 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 		t.gatedGradients(da)
 	} else {
 		t.readGradients(s)
-		lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
+		t.lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
 		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
 	}
 	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
@@ -141,7 +174,7 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 // readGradients sets dq to the gradient that comes through the state s, whose transpose is in st.
 func (t *recurGrad) readGradients(s []float32) {
 	dk, dv := t.c.KeyDim, t.c.ValueDim
-	mulPanels(false, t.n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dq, dk))
+	t.mulPanels(false, t.n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dq, dk))
 	if t.Normalize {
 		for i, e := range t.e[:t.n] {
 			kernel.Axpy(e, s[dk*dv:][:dk], t.dq[i*dk:])
@@ -175,14 +208,14 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 		k = t.gate.rows
 		t.throughState(s, ds)
 	} else {
-		mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))
+		t.mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))
 	}
 	if t.Normalize {
 		for i := range n {
 			kernel.Axpy(1, ds[dk*dv:][:dk], t.dk[i*dk:])
 		}
 	}
-	kernel.MulAdd(n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
+	kernel.AdvanceAhead(&t.ahead, nil, nil, n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
 	t.chain(t.keyRows(&t.g.K), t.dk, t.k, n)
 	addRows(t.keyRows(&t.g.V), t.dv, n, dv)
 	if t.Decay != NoDecay {
