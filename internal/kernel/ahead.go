@@ -51,12 +51,14 @@ func MulAhead(next *Ahead, f []float32, m, n, k int, a, b, c Mat) {
 	if f != nil {
 		f, mode = f[:max(m, 0)], scaled
 	}
-	if k > 0 && mulNow(next, f, nil, mode, m, n, k, &a, &b, &c) {
+	done := mulNow(next, f, nil, mode, m, n, k, &a, &b, &c)
+	if done >= n {
 		return
 	}
-	mul(false, nil, m, n, k, &a, &b, &c, nil)
+	b, c = b.From(0, done), c.From(0, done)
+	mul(false, nil, m, n-done, k, &a, &b, &c, nil)
 	if f != nil {
-		ScaleRows(f, c, n)
+		ScaleRows(f, c, n-done)
 	}
 }
 
@@ -70,10 +72,14 @@ func AdvanceAhead(next *Ahead, f, g []float32, m, n, k int, a, b, c Mat) {
 	if f != nil {
 		f, g, mode = f[:m], g[:m], advance
 	}
-	if k > 0 && mulNow(next, f, g, mode, m, n, k, &a, &b, &c) {
-		return
+	if done := mulNow(next, f, g, mode, m, n, k, &a, &b, &c); done < n {
+		advanceSlowly(f, g, m, n-done, k, a, b.From(0, done), c.From(0, done))
 	}
-	var sum [4096]float32
+}
+
+// advanceSlowly is AdvanceAhead where there is no assembly for it.
+func advanceSlowly(f, g []float32, m, n, k int, a, b, c Mat) {
+	var sum [2048]float32
 	cols := min(n, len(sum))
 	rows := len(sum) / cols
 	for i := 0; i < m; i += rows {
@@ -83,15 +89,14 @@ func AdvanceAhead(next *Ahead, f, g []float32, m, n, k int, a, b, c Mat) {
 			ai, bj, s := a.From(i, 0), b.From(0, j), Rows(sum[:], w)
 			mul(false, nil, r, w, k, &ai, &bj, &s, nil)
 			for y := range r {
-				to := c.Data[(i+y)*c.Row+j:][:w]
-				if f != nil {
-					from := s.Data[y*w:][:w]
-					Axpy(g[i+y], to, from)
-					Axpy(f[i+y], to, from)
-					copy(to, from)
-				} else {
-					Add(to, s.Data[y*w:])
+				to, from := c.Data[(i+y)*c.Row+j:][:w], sum[y*w:][:w]
+				if f == nil {
+					Add(to, from)
+					continue
 				}
+				Axpy(g[i+y], to, from)
+				Axpy(f[i+y], to, from)
+				copy(to, from)
 			}
 		}
 	}
@@ -103,10 +108,14 @@ const (
 	scaled  = 3 // C = diag(f)·(A·B)
 )
 
-// mulNow computes a product if there is assembly for it.
-func mulNow(next *Ahead, f, g []float32, mode, m, n, k int, a, b, c *Mat) bool {
-	if level == levelGeneric || m <= 0 || n <= 0 || n%32 != 0 || a.Col != 1 || m*n*k > 1<<21 {
-		return false
+// maxAhead bounds the multiply-adds of one call into assembly, which cannot be preempted.
+const maxAhead = 1 << 21
+
+// mulNow computes the columns of a product that there is assembly for, and returns their number.
+func mulNow(next *Ahead, f, g []float32, mode, m, n, k int, a, b, c *Mat) int {
+	n = n / 32 * 32
+	if level == levelGeneric || m <= 0 || n <= 0 || k <= 0 || a.Col != 1 || n*k > maxAhead {
+		return 0
 	}
 	switch {
 	case b.Col != 1 || c.Col != 1:
@@ -121,6 +130,14 @@ func mulNow(next *Ahead, f, g []float32, mode, m, n, k int, a, b, c *Mat) bool {
 	if counting.Load() {
 		flops.Add(2 * int64(m) * int64(n) * int64(k))
 	}
-	mulAheadLevel(next, mode, f, g, m, n, k, a, b, c)
-	return true
+	rows := min(m, maxAhead/(n*k))
+	for i := 0; i < m; i += rows {
+		r, ai, ci := min(rows, m-i), a.From(i, 0), c.From(i, 0)
+		if mode == scaled || mode == advance {
+			mulAheadLevel(next, mode, f[i:], g[min(i, len(g)):], r, n, k, &ai, b, &ci)
+		} else {
+			mulAheadLevel(next, mode, nil, nil, r, n, k, &ai, b, &ci)
+		}
+	}
+	return n
 }

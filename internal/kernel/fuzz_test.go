@@ -80,3 +80,66 @@ func FuzzExpSum(f *testing.F) {
 		})
 	})
 }
+
+// FuzzELU1 feeds raw bits: NaN stays NaN, and nothing else becomes NaN or negative.
+func FuzzELU1(f *testing.F) {
+	f.Add(uint64(1), uint8(20))
+	f.Add(uint64(2), uint8(64))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			rows, cols := int(n)%9, int(n)
+			sg, src := guardedMat(r, rows, cols, cols+3, func() float32 { return math.Float32frombits(r.Uint32()) })
+			dg, dst := guardedMat(r, rows, cols, cols+1, normal(r))
+			p, sums := guardedSlice(r, cols*Lanes, normal(r)), guardedSlice(r, cols, func() float32 { return 0 })
+			ELU1(dst, src, rows, cols)
+			PackELU1(p.x, sums.x, src, rows)
+			for i := range rows {
+				for j := range cols {
+					x := src.Data[i*src.Row+j]
+					want := elu1Generic(x)
+					for _, got := range []float32{dst.Data[i*dst.Row+j], p.x[j*Lanes+i]} {
+						if !same(got, want) && !(math.Abs(float64(got-want)) <= 1.5e-6*float64(want)) {
+							t.Fatalf("ELU1(%v) = %v, want %v", x, got, want)
+						}
+					}
+				}
+			}
+			sg.unhurt(t, func(int) bool { return false })
+			dg.unhurt(t, inside(cols, cols+1))
+			p.unhurt(t, nil)
+			sums.unhurt(t, nil)
+		})
+	})
+}
+
+// FuzzDecayWeights compares every level with the generic loop for decays of any strength.
+func FuzzDecayWeights(f *testing.F) {
+	f.Add(uint64(1), uint8(64), float32(1))
+	f.Add(uint64(2), uint8(7), float32(90))
+	f.Fuzz(func(t *testing.T, seed uint64, d uint8, strength float32) {
+		if !(strength >= 0 && strength < 1e4) || d == 0 {
+			return
+		}
+		const n = DecayBlock
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			_, q := guardedMat(r, n, int(d), int(d)+1, normal(r))
+			_, e := guardedMat(r, n, int(d), int(d)+2, func() float32 { return expGeneric(-strength * r.Float32()) })
+			ag, a := guardedMat(r, n, n, n+5, normal(r))
+			kt := guardedSlice(r, (int(d)-1)*Lanes+n, normal(r))
+			want, keys := make([]float32, n*n), append([]float32(nil), kt.x...)
+			DecayWeights(a, q, e, kt.x, int(d))
+			decayWeightsGeneric(Rows(want, n), q, e, keys, int(d))
+			for i := range want {
+				if got := a.Data[i/n*a.Row+i%n]; !near(got, want[i], 1e-5*float64(d)) {
+					t.Fatalf("d=%d: weight %d is %v, want %v", d, i, got, want[i])
+				}
+			}
+			for i, w := range keys {
+				if kt.x[i] != w {
+					t.Fatalf("d=%d: key %d is %v, want %v", d, i, kt.x[i], w)
+				}
+			}
+			ag.unhurt(t, inside(n, n+5))
+		})
+	})
+}

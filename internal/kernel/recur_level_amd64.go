@@ -185,7 +185,7 @@ func mulAheadLevel(next *Ahead, mode int, f, g []float32, m, n, k int, a, b, c *
 	var t aheadTile
 	t.a, t.arow, t.b, t.brow, t.bnext = first(a.Data), 4*a.Row, first(b.Data), 4*b.Row, 128
 	t.c, t.crow, t.k, t.rows, t.panels, t.mode, t.factors = first(c.Data), 4*c.Row, k, m, n/32, mode, first(f)
-	if g != nil {
+	if mode == advance {
 		t.more = int(uintptr(unsafe.Pointer(first(g))) - uintptr(unsafe.Pointer(first(f))))
 	}
 	if next != nil && next.first < next.n {
