@@ -151,10 +151,6 @@ func TestPaddingBits(t *testing.T) {
 	}
 }
 
-// BUGS 12: strong decays stay finite and right, in the gradients too.
-// Weak to strong decays over thousands of tokens, against the definition.
-// Token by token, too, weak decays are not rounded off, as far as a float32 state allows: a factor of
-// e^-1e-7 itself would round to e^-1.2e-7, an error of 1e-4 after 5000 tokens.
 // The declared operations are those of the recurrence; pairs within chunks take some more.
 func TestFLOPs(t *testing.T) {
 	for _, spec := range []string{"linear", "gla", "fading"} {
@@ -177,8 +173,8 @@ func TestFLOPs(t *testing.T) {
 			run  func() error
 			most float64
 		}{
-			{"forward", info.Cost(s, attn.PassForward), func() error { return m.Forward(ws, c) }, 2.5},
-			{"backward", info.Cost(s, attn.PassBackward), func() error { return m.Backward(ws, c, g) }, 3},
+			{"forward", info.Cost(s, attn.PassForward), func() error { return m.Forward(ws, c) }, 1.6},
+			{"backward", info.Cost(s, attn.PassBackward), func() error { return m.Backward(ws, c, g) }, 2.7},
 			{"decode", info.Cost(one.Shape, attn.PassDecode), func() error { return m.Extend(ws, st, one) }, 1},
 		} {
 			var err error
@@ -260,7 +256,6 @@ func TestCausality(t *testing.T) {
 	}
 }
 
-// BUGS 42: a decayed state ends at 0, not among the subnormal numbers, by chunks and by steps.
 // The limit of gla: without decay it is linear attention without map and normaliser.
 func TestLimit(t *testing.T) {
 	m := newMech(t, "gla:chunk=16")

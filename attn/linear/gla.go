@@ -11,7 +11,7 @@ func init() { attn.Register("gla", GLA{Chunk: 64}, GLA.New) }
 
 // GLA holds the options of gated linear attention, spelled gla:chunk=32.
 type GLA struct {
-	Chunk int `opt:"chunk"` // tokens that are computed together; at least 1
+	Chunk int `opt:"chunk"` // tokens between the states kept for training, computed by up to 32; at least 1
 }
 
 // New returns gated linear attention with the options o.

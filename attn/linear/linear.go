@@ -17,7 +17,7 @@ type Linear struct {
 	Map       string  `opt:"map"`       // φ: elu (elu+1), relu or identity
 	Normalize bool    `opt:"normalize"` // divide by the sum of the weights; otherwise scale by 1/√d
 	Eps       float64 `opt:"eps"`       // added to that sum; at least 0
-	Chunk     int     `opt:"chunk"`     // tokens that are computed together; at least 1
+	Chunk     int     `opt:"chunk"`     // tokens between the states kept for training, computed by up to 32; at least 1
 }
 
 var features = map[string]tile.Feature{"elu": tile.ELU1, "relu": tile.ReLU, "identity": tile.Identity}

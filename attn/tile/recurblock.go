@@ -19,7 +19,7 @@ type recurBlock struct {
 	from, width int // columns of the values
 
 	s, z   []float32 // state before the block, [key dim, width] and the values of the block behind it; [key dim]
-	q      []float32 // φ(q) and weights of one query head, [16·n, key dim + rows]
+	q      []float32 // φ(q) and weights of one query head, [sixteens, ld]
 	k      []float32 // φ(k) transposed, [key dim, lanes]
 	sums   []float32 // Σ φ(k), [key dim]
 	factor []float32 // r, [rows]
@@ -220,11 +220,9 @@ func (r *Recurrence) feature(dst, src kernel.Mat, rows, d int) {
 	}
 }
 
-// relu sets negative numbers to 0 and leaves NaN.
+// relu sets negative numbers to 0 and leaves NaN; a branch would be a coin toss.
 func relu(x []float32) {
 	for i, v := range x {
-		if v < 0 {
-			x[i] = 0
-		}
+		x[i] = max(v, 0)
 	}
 }

@@ -64,13 +64,10 @@ func (t *recurBlock) loadDecay() {
 	if d.keys != nil {
 		copy(d.keys, t.k)
 	}
-	if t.row0 == t.n { // no query will come
-		t.noQueries()
+	if t.row0 == t.n { // no query will come, and the keys are to be decayed
 		t.channelWeights(kernel.Rows(t.q, t.ld(t.c.Shape)))
 	}
 }
-
-func (t *recurBlock) noQueries() { clear(t.q) }
 
 // channelWeights fills the weights of pairs, turns q to Q' and k to K'. The pairs within each half of the block come
 // from kernel.DecayWeights, which also decays the keys to the end of their half; those of queries of the second
