@@ -23,10 +23,11 @@ var parts = map[string]func(isa){
 	"rows":    genRows,
 	"elem":    genElem,
 	"pack":    genPack,
+	"bf16":    genPairs,
 }
 
 func main() {
-	part := flag.String("part", "", "the part to write: mul, softmax, vector, rows, elem or pack")
+	part := flag.String("part", "", "the part to write: mul, softmax, vector, rows, elem, pack or bf16")
 	flag.Parse()
 	gen := parts[*part]
 	if gen == nil {
