@@ -24,10 +24,11 @@ var parts = map[string]func(isa){
 	"elem":    genElem,
 	"pack":    genPack,
 	"recur":   genRecur,
+	"bf16":    genPairs,
 }
 
 func main() {
-	part := flag.String("part", "", "the part to write: mul, softmax, vector, rows, elem, pack or recur")
+	part := flag.String("part", "", "the part to write: mul, softmax, vector, rows, elem, pack, recur or bf16")
 	flag.Parse()
 	gen := parts[*part]
 	if gen == nil {
