@@ -194,7 +194,7 @@ func TestRounding(t *testing.T) {
 func TestWiden(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 1))
-		for _, n := range append(edges, 0, strip, strip+31) {
+		for _, n := range append(edges, 0, strip1, strip1+31) {
 			_, src := guardedWords(r, n, anyBits(r))
 			g := guardedSlice(r, 2*n, normal(r))
 			Widen(g.x, src)
