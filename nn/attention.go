@@ -160,7 +160,7 @@ func (a *Attention) call(p *Pass) *autograd.AttentionCall {
 	}
 	p.call = autograd.AttentionCall{
 		Mech: a.Mech, Info: &a.Info, Shape: s, Inputs: p.values, Learned: p.learn, Buffers: a.buffers,
-		Segments: p.Segments, Pos0: p.Pos0, Rope: a.rope, Train: p.Train, Seed: p.Seed + uint64(s.Layer), Aux: p.Aux,
+		Segments: p.Segments, Pos0: p.Pos0, Rope: a.rope, Train: p.Train, Seed: p.Seed + uint64(s.Layer), Aux: p.Aux, EndOfPrompt: p.EndOfPrompt,
 	}
 	return &p.call
 }
