@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"attnbench/attn"
 	"attnbench/autograd"
 )
 
@@ -37,7 +38,7 @@ func share(to, from []*autograd.Param) error {
 		if !slices.Equal(p.Shape, old.Shape) {
 			return fmt.Errorf("tensor %s: shape %v: want the model's %v", p.Name, p.Shape, old.Shape)
 		}
-		p.Data = old.Data
+		p.Data, p.Grad = old.Data, old.Grad
 		delete(have, p.Name)
 	}
 	for _, p := range from {
@@ -84,4 +85,19 @@ func (m *LM) Greedy(t *autograd.Tape, prompt []int32, n int) ([]int32, error) {
 		out = append(out, int32(best))
 	}
 	return out, nil
+}
+
+// StateBytes returns the bytes that a state of n tokens retains and those that one more token reads of it, by the mechanisms' closed forms; ok is
+// false when a layer's mechanism has none or does not decode.
+func (m *LM) StateBytes(n int) (state, read int64, ok bool) {
+	for _, l := range m.layers {
+		if _, ok := l.attention.Mech.(attn.Incremental); !ok || l.attention.Info.Cost == nil {
+			return 0, 0, false
+		}
+		s := l.attention.Shape()
+		s.Batch, s.QueryLen, s.KeyLen = 1, 1, n
+		c := l.attention.Info.Cost(s, attn.PassDecode)
+		state, read = state+c.State, read+c.Read
+	}
+	return state, read, true
 }

@@ -112,19 +112,34 @@ func SaveDecoder(dir string, d *Decoder) error {
 }
 
 func saveDecoder(dir string, d *Decoder) error {
-	var config any
-	var err error
-	for _, a := range architectures {
-		if config, err = a.write(&d.Config, d.Begin); err != nil {
-			continue
-		}
-		tensors, err := gather(a.tensors(&d.Config), d.Params())
-		if err != nil {
-			return err
-		}
-		return save(dir, config, tensors)
+	config, list, err := describe(d)
+	if err != nil {
+		return err
+	}
+	tensors, err := gather(list, d.Params())
+	if err != nil {
+		return err
+	}
+	return save(dir, config, tensors)
+}
+
+// CanSave reports why SaveDecoder would refuse a model, such as a mechanism that learns tensors of its own.
+func CanSave(d *Decoder) error {
+	_, list, err := describe(d)
+	if err == nil {
+		_, err = places(list, d.Params())
 	}
 	return err
+}
+
+// describe returns the config.json and the tensors of the first family that the model is of.
+func describe(d *Decoder) (config any, list []tensor, err error) {
+	for _, a := range architectures {
+		if config, err = a.write(&d.Config, d.Begin); err == nil {
+			return config, a.tensors(&d.Config), nil
+		}
+	}
+	return nil, nil, err
 }
 
 // save writes the tensors first: a folder with config.json is whole.

@@ -182,7 +182,7 @@ func places(list []tensor, params []*autograd.Param) (map[string]*autograd.Param
 	byName := map[string]*autograd.Param{}
 	for _, p := range params {
 		if covered[p.Name] != len(p.Data) {
-			return nil, fmt.Errorf("the model's tensor %s of shape %v: published models of its kind have none: want a mechanism that learns only what q, k, v and the output need",
+			return nil, fmt.Errorf("the model's tensor %s of shape %v: a checkpoint has no place for it: want a mechanism that learns only what q, k, v and the output need",
 				p.Name, p.Shape)
 		}
 		byName[p.Name] = p
