@@ -128,10 +128,15 @@ func (e *evaluation) decoder() (*public.Decoder, error) {
 	var d *public.Decoder
 	var first error
 	for _, name := range exactFirst(attn.Names()) {
-		var err error
-		if d == nil {
+		m, err := attn.New(name)
+		if err == nil {
+			err = e.eval.CanScore(m)
+		}
+		switch {
+		case err != nil:
+		case d == nil:
 			d, err = public.LoadDecoder(e.path, name)
-		} else {
+		default:
 			_, err = d.With(name)
 		}
 		if err == nil {

@@ -88,9 +88,16 @@ func (e *Eval) Jobs(mechs []string) ([]Job, error) {
 		if err != nil {
 			return nil, err
 		}
-		revision, err := e.check(parts)
-		if err != nil {
-			return nil, err
+		var revisions []string
+		for _, p := range parts {
+			m, err := attn.New(p)
+			if err == nil {
+				err = e.CanScore(m)
+			}
+			if err != nil {
+				return nil, err
+			}
+			revisions = append(revisions, fmt.Sprint(m.Info().Revision))
 		}
 		mech := strings.Join(parts, "|")
 		if _, err := e.Model.With(mech); err != nil {
@@ -98,7 +105,7 @@ func (e *Eval) Jobs(mechs []string) ([]Job, error) {
 		}
 		name := fmt.Sprintf("%v/task=eval:checkpoint=%s,text=%s/mech=%s/window=%d/stride=%d/prompt=%d",
 			Accuracy, Word(e.Checkpoint), Word(e.Text), mech, e.Window, e.Stride, e.Prompt)
-		config := append(Config(), results.Config{Key: "revision", Value: revision}, results.Config{Key: "recipe", Value: hash})
+		config := append(Config(), results.Config{Key: "revision", Value: strings.Join(revisions, "|")}, results.Config{Key: "recipe", Value: hash})
 		jobs = append(jobs, Job{
 			Key: results.Key(name, config...), Name: name,
 			Run: func(ctx context.Context) (results.Record, error) {
@@ -117,28 +124,20 @@ func (e *Eval) Jobs(mechs []string) ([]Job, error) {
 	return jobs, nil
 }
 
-// check wants mechanisms that the protocol can score, and returns their revisions.
-func (e *Eval) check(mechs []string) (string, error) {
-	var revisions []string
-	for _, mech := range mechs {
-		m, err := attn.New(mech)
-		if err != nil {
-			return "", err
-		}
-		info := m.Info()
-		if info.Masks&attn.Causal == 0 {
-			return "", unsupported("%s: mask is %v: want %v", mech, attn.Causal, info.Masks)
-		}
-		_, decodes := m.(attn.Incremental)
-		switch {
-		case e.Prompt > 0 && !decodes:
-			return "", unsupported("%s: it does not decode: want no prompt", mech)
-		case e.Prompt == 0 && decodes && info.Inference && info.Decode != attn.DecodeAlways:
-			return "", unsupported("%s: one pass is not what it is for: want a prompt, after which it decodes", mech)
-		}
-		revisions = append(revisions, fmt.Sprint(info.Revision))
+// CanScore reports a mechanism that the protocol cannot score.
+func (e *Eval) CanScore(m attn.Mechanism) error {
+	info := m.Info()
+	if info.Masks&attn.Causal == 0 {
+		return unsupported("%s: mask is %v: want %v", info.Name, attn.Causal, info.Masks)
 	}
-	return strings.Join(revisions, "|"), nil
+	_, decodes := m.(attn.Incremental)
+	switch {
+	case e.Prompt > 0 && !decodes:
+		return unsupported("%s: it does not decode: want no prompt", info.Name)
+	case e.Prompt == 0 && decodes && info.Inference && info.Decode != attn.DecodeAlways:
+		return unsupported("%s: one pass is not what it is for: want a prompt, after which it decodes", info.Name)
+	}
+	return nil
 }
 
 // Word makes s a part of a benchmark's name, or of a file's.
