@@ -194,7 +194,7 @@ func (e *evaluation) score(f results.Format) error {
 				base = loss
 			}
 			right, _ := r.Value("accuracy")
-			row := append(functions(e.mechs[i]), fmt.Sprintf("%.4f", loss), fmt.Sprintf("%+.4f", loss-base), fmt.Sprintf("%.4f", right))
+			row := append(functions(e.mechs[i]), fmt.Sprintf("%.4f", loss), signed(loss-base), fmt.Sprintf("%.4f", right))
 			for _, unit := range []string{"state-B", "read-B"} {
 				cell := ""
 				if v, ok := r.Value(unit); ok && f == results.CSV {
@@ -209,6 +209,14 @@ func (e *evaluation) score(f results.Format) error {
 		}
 	}
 	return s.Write(e.cmd.OutOrStdout(), f)
+}
+
+// signed writes a difference; one that rounds to 0 has a plus.
+func signed(x float64) string {
+	if math.Abs(x) < 5e-5 {
+		x = 0
+	}
+	return fmt.Sprintf("%+.4f", x)
 }
 
 // collect runs the jobs, into and from the file unless there is none.
