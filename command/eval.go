@@ -180,8 +180,11 @@ func (e *evaluation) score(f results.Format) error {
 	}
 	s := &results.Sheet{
 		Title:  fmt.Sprintf("%s, %d parameters, on the %d tokens of %s: mean loss", e.eval.Checkpoint, e.parameters(), len(e.eval.Tokens), e.eval.Text),
-		Header: []string{"mech", "function", "saw the question", "nats/token", "more than " + e.mechs[0], "accuracy", "state-B", "read-B"}, Left: 3,
+		Header: []string{"mech", "function", "saw the question", "nats/token", "accuracy", "state-B", "read-B"}, Left: 3,
 		Notes: []string{e.protocol(), "state-B, read-B: what the decoding state of a window retains, and what one more token reads of it"},
+	}
+	if len(jobs) > 1 {
+		s.Header = slices.Insert(s.Header, 4, "more than "+e.mechs[0])
 	}
 	base := math.NaN()
 	for i, j := range jobs {
@@ -194,7 +197,7 @@ func (e *evaluation) score(f results.Format) error {
 				base = loss
 			}
 			right, _ := r.Value("accuracy")
-			row := append(functions(e.mechs[i]), fmt.Sprintf("%.4f", loss), signed(loss-base), fmt.Sprintf("%.4f", right))
+			row := append(functions(e.mechs[i]), fmt.Sprintf("%.4f", loss), fmt.Sprintf("%.4f", right))
 			for _, unit := range []string{"state-B", "read-B"} {
 				cell := ""
 				if v, ok := r.Value(unit); ok && f == results.CSV {
@@ -203,6 +206,9 @@ func (e *evaluation) score(f results.Format) error {
 					cell = u.Format(v)
 				}
 				row = append(row, cell)
+			}
+			if len(jobs) > 1 {
+				row = slices.Insert(row, 4, signed(loss-base))
 			}
 			s.Rows = append(s.Rows, row)
 			break
