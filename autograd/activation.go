@@ -21,6 +21,7 @@ const (
 	Softplus   // log(1+e^x)
 	Exp
 	Log
+	GELUErf // x·Φ(x), Φ the normal distribution: the exact form, which BERT has
 )
 
 // apply computes dst = act(x); the two may be the same slice.
@@ -60,8 +61,14 @@ func apply(act Activation, dst, x []float32) {
 		for i, v := range x {
 			dst[i] = float32(math.Log(float64(v)))
 		}
+	case GELUErf:
+		for i, v := range x {
+			dst[i] = v * float32(normalCDF(float64(v)))
+		}
 	}
 }
+
+func normalCDF(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
 
 // slope computes g *= act'(x), where y = act(x).
 func slope(act Activation, g, x, y []float32) {
@@ -97,6 +104,11 @@ func slope(act Activation, g, x, y []float32) {
 	case Log:
 		for i, v := range x {
 			g[i] /= v
+		}
+	case GELUErf:
+		for i, v := range x {
+			v := float64(v)
+			g[i] *= float32(normalCDF(v) + v*math.Exp(-v*v/2)/math.Sqrt(2*math.Pi))
 		}
 	}
 }

@@ -21,6 +21,8 @@ type AttentionCall struct {
 	Train    bool
 	Seed     uint64
 	Aux      Var // [1, 1]: receives the auxiliary loss; may be None
+
+	EndOfPrompt bool // of Extend: the last token ends the prompt
 }
 
 // call is the record of one Attention, used again from step to step.
@@ -88,7 +90,7 @@ func (t *Tape) fill(a *AttentionCall, need bool) *call {
 	c := &r.call
 	*c = attn.Call{
 		Shape: s, Extra: c.Extra[:0], Learned: c.Learned[:0], Buffers: append(c.Buffers[:0], a.Buffers...),
-		Segments: a.Segments, Pos0: a.Pos0, Rope: a.Rope, Train: a.Train, Seed: a.Seed,
+		Segments: a.Segments, Pos0: a.Pos0, Rope: a.Rope, Train: a.Train, Seed: a.Seed, EndOfPrompt: a.EndOfPrompt,
 	}
 	for i, v := range a.Inputs {
 		view := t.inputView(r, i, t.nodes[v].data)

@@ -21,7 +21,7 @@ func gradCases() []gradCase {
 	add := func(name string, shapes [][2]int, build func(t *Tape, v []Var) Var, ref func(m []mat64) mat64) {
 		cs = append(cs, gradCase{name, shapes, build, ref})
 	}
-	all := []Activation{Identity, SiLU, GELU, ReLU, Sigmoid, Tanh, LogSigmoid, Softplus, Exp}
+	all := []Activation{Identity, SiLU, GELU, ReLU, Sigmoid, Tanh, LogSigmoid, Softplus, Exp, GELUErf}
 	for _, a := range all {
 		add(fmt.Sprintf("activate %d", a), [][2]int{{5, 7}}, func(t *Tape, v []Var) Var { return t.Activate(v[0], a) },
 			func(m []mat64) mat64 { return map64(m[0], func(x float64) float64 { return act64(a, x) }) })

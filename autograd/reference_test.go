@@ -67,6 +67,8 @@ func act64(a Activation, x float64) float64 {
 		return x * sigma(x)
 	case GELU:
 		return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+	case GELUErf:
+		return x / 2 * (1 + math.Erf(x/math.Sqrt2))
 	case ReLU:
 		return max(x, 0)
 	case Sigmoid:

@@ -20,7 +20,7 @@ const module = "attnbench/"
 // judged by its longest prefix here.
 var layers = [][]string{
 	{"internal"},
-	{"attn"},
+	{"attn", "safetensors"},
 	{"attn/internal", "attn/tile", "attn/attntest"},
 	{"autograd"},
 	{"attn/composed", "nn"},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"attnbench/harness"
+	"attnbench/model/public"
 	"attnbench/results"
 	"attnbench/system"
 	"attnbench/task"
@@ -38,11 +40,12 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
   attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
   attnbench train --mech full,sliding:window=8 --task mqar --seed 1
   attnbench train full --recipe opticks-long --steps 600
-  attnbench train 'linear|full'`,
+  attnbench train 'linear|full'
+  attnbench train full --save models && attnbench eval --checkpoint models/full-1 --text book.txt`,
 	}
 	format := addFormat(cmd)
 	var mechs specsFlag
-	var spec, named, out, data, checkpoints string
+	var spec, named, out, data, checkpoints, save string
 	var seed uint64
 	var count int
 	var r harness.Recipe
@@ -55,6 +58,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
 	f.StringVar(&data, "data", "", "folder with the data sets of a system")
 	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of a system's models, which a later run goes on from")
+	f.StringVar(&save, "save", "", "folder for the trained models, one folder each, which eval reads; not for systems")
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
@@ -78,7 +82,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
 		}
 		if system.Has(spec) {
-			for _, flag := range []string{"recipe", "batch", "lr", "warmup", "optimiser", "schedule", "average", "dim", "layers", "heads"} {
+			for _, flag := range []string{"recipe", "save", "batch", "lr", "warmup", "optimiser", "schedule", "average", "dim", "layers", "heads"} {
 				if cmd.Flags().Changed(flag) {
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
@@ -100,7 +104,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		change(&recipe, r, cmd.Flags().Changed)
-		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out}
+		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save}
 		return t.run(format.Format)
 	}
 	return cmd
@@ -155,6 +159,7 @@ type training struct {
 	seed   uint64
 	count  int
 	out    string
+	save   string // folder for the models; empty for none
 }
 
 func (t *training) run(f results.Format) error {
@@ -166,6 +171,7 @@ func (t *training) run(f results.Format) error {
 	if err != nil {
 		return err
 	}
+	t.unsaved()
 	tables, warnings, err := set.Tables(results.Query{})
 	if err != nil {
 		return err
@@ -222,6 +228,9 @@ func (t *training) jobs() ([]harness.Job, error) {
 	for i := range t.count {
 		for _, mech := range t.mechs {
 			seed := t.seed + uint64(i)
+			if err := t.canSave(mech); err != nil {
+				return nil, err
+			}
 			list, skipped, err := harness.FitJobs(t.recipe, []string{mech}, 1, seed)
 			if err != nil {
 				return nil, err
@@ -233,7 +242,10 @@ func (t *training) jobs() ([]harness.Job, error) {
 				j.Run = func(ctx context.Context) (results.Record, error) {
 					show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, seed %d", mech, seed))
 					defer done()
-					rec, _, err := harness.Fit(ctx, t.recipe, mech, seed, show)
+					m, rec, _, err := harness.FitModel(ctx, t.recipe, mech, seed, show)
+					if err == nil && t.save != "" {
+						err = public.SaveDecoder(t.folder(mech, seed), &public.Decoder{LM: m, Begin: -1})
+					}
 					return rec, err
 				}
 				jobs = append(jobs, j)
@@ -244,6 +256,42 @@ func (t *training) jobs() ([]harness.Job, error) {
 		return nil, errors.New("no mechanism can be trained: want one with a backward pass")
 	}
 	return jobs, nil
+}
+
+// folder is where a model is saved.
+func (t *training) folder(mech string, seed uint64) string {
+	return filepath.Join(t.save, fmt.Sprintf("%s-%d", harness.Word(mech), seed))
+}
+
+// canSave reports, before anything is trained, a model that could not be saved.
+func (t *training) canSave(mech string) error {
+	if t.save == "" {
+		return nil
+	}
+	tk, err := task.New(t.recipe.Task)
+	if err != nil {
+		return err
+	}
+	m, err := train.Recipe{Task: t.recipe.Task, Model: t.recipe.Model, Settings: t.recipe.Train}.NewModel(tk, mech, t.seed)
+	if err != nil {
+		return err
+	}
+	if err := public.CanSave(&public.Decoder{LM: m, Begin: -1}); err != nil {
+		return fmt.Errorf("--save: %s: %w", mech, err)
+	}
+	return nil
+}
+
+// unsaved notes the models that the file of results had, and that were not trained again.
+func (t *training) unsaved() {
+	for i := range t.count {
+		for _, mech := range t.mechs {
+			dir := t.folder(mech, t.seed+uint64(i))
+			if _, err := os.Stat(dir); err != nil && t.save != "" {
+				warn(t.cmd, fmt.Errorf("%s: not made: %s had the result already", dir, t.out))
+			}
+		}
+	}
 }
 
 // beside adds columns of what a model without knowledge gets, and of the task's baselines.

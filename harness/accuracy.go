@@ -22,6 +22,7 @@ type run struct {
 	task     task.Task
 	hash     string
 	revision string
+	model    *model.LM // that fit trained
 }
 
 func newRun(r Recipe, mech string, seed uint64) (*run, error) {
@@ -113,6 +114,7 @@ func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results
 	if err != nil {
 		return nil, train.Result{}, err
 	}
+	x.model = m
 	ws := attn.NewWorkspace()
 	w := &watched{LM: m}
 	r, err := train.Run(ctx, train.Config{
@@ -144,16 +146,22 @@ func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results
 // Fit trains one model by the recipe, with the mechanism or layer pattern, and scores it on the task's
 // test set. progress, unless nil, is called after every step.
 func Fit(ctx context.Context, r Recipe, mech string, seed uint64, progress func(train.Progress)) (results.Record, train.Result, error) {
+	_, rec, res, err := FitModel(ctx, r, mech, seed, progress)
+	return rec, res, err
+}
+
+// FitModel is Fit that returns the trained model, too.
+func FitModel(ctx context.Context, r Recipe, mech string, seed uint64, progress func(train.Progress)) (*model.LM, results.Record, train.Result, error) {
 	x, err := newRun(r, mech, seed)
 	if err != nil {
-		return results.Record{}, train.Result{}, err
+		return nil, results.Record{}, train.Result{}, err
 	}
 	values, res, err := x.fit(ctx, progress)
 	if err != nil {
-		return results.Record{}, res, fmt.Errorf("%s: %w", x.name(), err)
+		return nil, results.Record{}, res, fmt.Errorf("%s: %w", x.name(), err)
 	}
 	values = append(values, results.Value{Value: res.Seconds, Unit: "sec/op"})
-	return results.Record{Name: x.name(), Iters: 1, Config: append(Config(), x.config()...), Values: values}, res, nil
+	return x.model, results.Record{Name: x.name(), Iters: 1, Config: append(Config(), x.config()...), Values: values}, res, nil
 }
 
 // FitJobs returns the cells of training each mechanism by the recipe, samples of each, the first of all

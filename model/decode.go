@@ -12,6 +12,7 @@ import (
 type State struct {
 	layers []*nn.AttentionState
 	length []int
+	ends   bool // the next Extend ends the prompt
 }
 
 // NewState returns an empty state for batch sequences.
@@ -29,6 +30,9 @@ func (m *LM) NewState(batch int) (*State, error) {
 	}
 	return s, nil
 }
+
+// EndPrompt says that the next Extend ends the prompt: mechanisms that evict then choose what they keep.
+func (s *State) EndPrompt() { s.ends = true }
 
 // Len returns the number of tokens that row has seen.
 func (s *State) Len(row int) int { return s.length[row] }
@@ -93,7 +97,7 @@ func (m *LM) Extend(t *autograd.Tape, s *State, tokens []int32, length int, leng
 	t.Reset()
 	last := t.Ints(rows)
 	m.segments = m.segments[:0]
-	layout := nn.Layout{Batch: rows, QueryLen: length, KeyLen: length, Start: s.length}
+	layout := nn.Layout{Batch: rows, QueryLen: length, KeyLen: length, Start: s.length, EndOfPrompt: s.ends}
 	for row := range rows {
 		n := length
 		if lengths != nil {
@@ -112,6 +116,7 @@ func (m *LM) Extend(t *autograd.Tape, s *State, tokens []int32, length int, leng
 	if err != nil {
 		return nil, err
 	}
+	s.ends = false
 	for row := range rows {
 		n := length
 		if lengths != nil {

@@ -12,68 +12,8 @@ import (
 	"attnbench/nn"
 )
 
-// Config describes a decoder language model.
-type Config struct {
-	Vocab     int    // tokens are 0 to Vocab-1
-	Dim       int    // width of the residual stream
-	Layers    int    // attention, and MLP unless MLP is none
-	Heads     int    // query heads
-	KVHeads   int    // key/value heads, a divisor of Heads; 0 means Heads
-	KeyDim    int    // width of a query and key head; 0 means Dim/Heads
-	ValueDim  int    // width of a value head; 0 means Dim/Heads
-	MLP       string // gelu, swiglu or none
-	MLPWidth  int    // inner width; 0 means none
-	Attention string // registry spelling, or a layer pattern a|b
-	Positions string // none, rope or learned
-	ShortConv int    // width of a short convolution on q, k and v in every layer that declares none; 0 for none
-	Tied      bool   // the output projection is the embedding
-	MaxLen    int    // longest sequence, a bound only under learned positions
-	Seed      uint64 // of the initialisation
-}
-
-func (c *Config) fill() error {
-	for _, d := range []struct {
-		name     string
-		got, min int
-	}{
-		{"vocab", c.Vocab, 1}, {"dim", c.Dim, 1}, {"layers", c.Layers, 1}, {"heads", c.Heads, 1}, {"kv heads", c.KVHeads, 0}, {"key dim", c.KeyDim, 0},
-		{"value dim", c.ValueDim, 0}, {"mlp width", c.MLPWidth, 0}, {"short convolution", c.ShortConv, 0}, {"max length", c.MaxLen, 1},
-	} {
-		if d.got < d.min {
-			return fmt.Errorf("%s is %d: want at least %d", d.name, d.got, d.min)
-		}
-	}
-	if c.KVHeads == 0 {
-		c.KVHeads = c.Heads
-	}
-	if c.Heads%c.KVHeads != 0 {
-		return fmt.Errorf("%d heads over %d kv heads: want a multiple", c.Heads, c.KVHeads)
-	}
-	if (c.KeyDim == 0 || c.ValueDim == 0) && c.Dim%c.Heads != 0 {
-		return fmt.Errorf("dim %d over %d heads: want a multiple, or key dim and value dim", c.Dim, c.Heads)
-	}
-	if c.KeyDim == 0 {
-		c.KeyDim = c.Dim / c.Heads
-	}
-	if c.ValueDim == 0 {
-		c.ValueDim = c.Dim / c.Heads
-	}
-	if c.Positions == "" {
-		c.Positions = "none"
-	}
-	if !slices.Contains([]string{"none", "rope", "learned"}, c.Positions) {
-		return fmt.Errorf("positions %q: want none, rope or learned", c.Positions)
-	}
-	if c.MLP == "" || c.MLPWidth == 0 {
-		c.MLP, c.MLPWidth = "none", 0
-	}
-	if !slices.Contains([]string{"none", "gelu", "swiglu"}, c.MLP) {
-		return fmt.Errorf("mlp %q: want gelu, swiglu or none", c.MLP)
-	}
-	return nil
-}
-
-// LM is a decoder language model: pre-norm layers of attention and MLP over an embedding (Radford et al. 2019, with RMSNorm).
+// LM is a decoder language model: pre-norm layers of attention and MLP over an embedding. With LayerNorm, biases, GELU and learned positions it
+// is GPT-2 (Radford et al. 2019), with RMSNorm, SwiGLU and rotary ones Llama (Touvron et al. 2023, arXiv:2302.13971).
 // It serves one goroutine.
 type LM struct {
 	Config Config // filled in
@@ -120,16 +60,16 @@ func build(c Config) (*LM, error) {
 	var rotary *nn.Rotary
 	switch c.Positions {
 	case "rope":
-		rotary = nn.NewRotary(attn.Rope{})
+		rotary = nn.NewRotary(c.rope())
 	case "learned":
 		e := nn.NewEmbedding(b, "positions", c.MaxLen, c.Dim, 0.25) // below the tokens, as in GPT-2
 		m.positions = &e
 	}
 	for i, mech := range mechs {
 		name := fmt.Sprintf("layers.%d", i)
-		l := layer{attnNorm: nn.NewRMSNorm(b, name+".norm1", c.Dim)}
+		l := layer{attnNorm: c.norm(b, name+".norm1")}
 		l.attention, err = nn.NewAttention(b, name+".attention", mech, nn.AttentionConfig{
-			Dim: c.Dim, Rotary: rotary, Conv: c.ShortConv, OutScale: outScale,
+			Dim: c.Dim, Rotary: rotary, Conv: c.ShortConv, Bias: c.Bias, OutScale: outScale,
 			Shape: attn.Shape{
 				Heads: c.Heads, KVHeads: c.KVHeads, KeyDim: c.KeyDim, ValueDim: c.ValueDim,
 				Mask: attn.Causal, Layer: i, Layers: c.Layers, MaxLen: c.MaxLen,
@@ -142,18 +82,13 @@ func build(c Config) (*LM, error) {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
 		if c.MLP != "none" {
-			l.mlpNorm = nn.NewRMSNorm(b, name+".norm2", c.Dim)
-			mlp := nn.MLP{}
-			if c.MLP == "gelu" {
-				mlp = nn.NewGELU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
-			} else {
-				mlp = nn.NewSwiGLU(b, name+".mlp", c.Dim, c.MLPWidth, outScale)
-			}
+			l.mlpNorm = c.norm(b, name+".norm2")
+			mlp := c.mlp(b, name+".mlp", outScale)
 			l.mlp = &mlp
 		}
 		m.layers = append(m.layers, l)
 	}
-	m.norm = nn.NewRMSNorm(b, "norm", c.Dim)
+	m.norm = c.norm(b, "norm")
 	if !c.Tied {
 		m.head = nn.NewLinear(b, "head", c.Dim, c.Vocab, false, 1)
 	}

@@ -83,6 +83,9 @@ func variants() []Config {
 	}
 	c := tiny("full")
 	c.MLPWidth, c.Positions = 0, "none"
+	all = append(all, c)
+	c = tiny("full")
+	c.MLP, c.Norm, c.NormEps, c.Bias, c.RopeBase, c.RopePairs = "gelu-erf", "layer", 1e-3, true, 500, "neighbours"
 	return append(all, c)
 }
 
@@ -312,8 +315,12 @@ func TestBadInputsAreErrors(t *testing.T) {
 		{func(c *Config) { c.Vocab = 0 }, "vocab is 0"},
 		{func(c *Config) { c.Heads, c.KVHeads = 6, 4 }, "6 heads over 4 kv heads"},
 		{func(c *Config) { c.Heads = 3; c.KVHeads = 3 }, "dim 16 over 3 heads"},
-		{func(c *Config) { c.MLP = "relu" }, "want gelu, swiglu or none"},
+		{func(c *Config) { c.MLP = "relu" }, `mlp "relu": want one of ["gelu" "gelu-erf" "swiglu" "none"]`},
 		{func(c *Config) { c.Positions = "alibi" }, "want none, rope or learned"},
+		{func(c *Config) { c.Norm = "batch" }, `norm "batch": want one of`},
+		{func(c *Config) { c.NormEps = -1 }, "norm epsilon -1"},
+		{func(c *Config) { c.RopeBase = -1 }, "rotary base -1"},
+		{func(c *Config) { c.RopePairs = "thirds" }, `rotary pairs "thirds": want one of`},
 		{func(c *Config) { c.Attention = "nothing" }, "unknown mechanism"},
 		{func(c *Config) { c.Attention = "rich"; c.Layers = -1 }, "layers is -1"},
 		{func(c *Config) { c.Attention = "bare|rich" }, "the first layer, bare, has no v"},

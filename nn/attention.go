@@ -15,6 +15,7 @@ type AttentionConfig struct {
 	Shape    attn.Shape // heads, widths, mask, depth and MaxLen; batch and lengths are ignored
 	Rotary   *Rotary    // nil for none
 	Conv     int        // short convolution of those of q, k and v that declare none; 0 for none
+	Bias     bool       // on the projections of q, k and v, and on the output's
 	OutScale float64    // of the projection back onto the residual stream, times its Std; 0 means 1
 }
 
@@ -112,7 +113,7 @@ func (a *Attention) buildOutput(b *Builder, name string, s attn.Shape) error {
 		l := NewLinear(b, name+".gate", cfg.Dim, width, false, 1)
 		a.gate = &l
 	}
-	a.out = NewLinear(b, name+".out", width, cfg.Dim, false, cfg.OutScale)
+	a.out = NewLinear(b, name+".out", width, cfg.Dim, cfg.Bias, cfg.OutScale)
 	if cfg.Rotary != nil && a.Info.RotatesInside {
 		a.rope = &cfg.Rotary.Rope
 	}
@@ -159,7 +160,7 @@ func (a *Attention) call(p *Pass) *autograd.AttentionCall {
 	}
 	p.call = autograd.AttentionCall{
 		Mech: a.Mech, Info: &a.Info, Shape: s, Inputs: p.values, Learned: p.learn, Buffers: a.buffers,
-		Segments: p.Segments, Pos0: p.Pos0, Rope: a.rope, Train: p.Train, Seed: p.Seed + uint64(s.Layer), Aux: p.Aux,
+		Segments: p.Segments, Pos0: p.Pos0, Rope: a.rope, Train: p.Train, Seed: p.Seed + uint64(s.Layer), Aux: p.Aux, EndOfPrompt: p.EndOfPrompt,
 	}
 	return &p.call
 }

@@ -71,10 +71,11 @@ func (a *Attention) buildInput(b *Builder, name string, i int, s attn.Shape) (in
 		source = in.Rank
 	}
 	in.proj.W = b.Param(name+".weight", true, Normal(std), source, cols)
-	if in.Bias {
+	usual := in.Name == "q" || in.Name == "k" || in.Name == "v"
+	if in.Bias || usual && a.cfg.Bias {
 		in.proj.B = b.Param(name+".bias", false, bind(in.Init, s), cols)
 	}
-	if in.Conv == 0 && (in.Name == "q" || in.Name == "k" || in.Name == "v") {
+	if in.Conv == 0 && usual {
 		in.Conv = a.cfg.Conv
 	}
 	if in.Conv > 0 {

@@ -128,6 +128,7 @@ func (e Embedding) Forward(t *autograd.Tape, tokens []int32) autograd.Var {
 // Norm is an RMSNorm or a LayerNorm over the width of its input.
 type Norm struct {
 	Gain, Bias *autograd.Param // [width]; a LayerNorm has both
+	Eps        float32         // 0 means Eps
 }
 
 // NewRMSNorm makes an RMSNorm with a gain of 1.
@@ -144,21 +145,31 @@ func NewLayerNorm(b *Builder, name string, width int) Norm {
 
 // Forward returns the normalised x.
 func (n Norm) Forward(t *autograd.Tape, x autograd.Var) autograd.Var {
-	if n.Bias == nil {
-		return t.RMSNorm(x, t.Param(n.Gain), len(n.Gain.Data), Eps)
+	eps := n.Eps
+	if eps == 0 {
+		eps = Eps
 	}
-	return t.LayerNorm(x, t.Param(n.Gain), t.Param(n.Bias), Eps)
+	if n.Bias == nil {
+		return t.RMSNorm(x, t.Param(n.Gain), len(n.Gain.Data), eps)
+	}
+	return t.LayerNorm(x, t.Param(n.Gain), t.Param(n.Bias), eps)
 }
 
-// MLP is the feed-forward half of a layer: GELU, down(gelu(up(x))), or SwiGLU, down(silu(gate(x))∘up(x)).
+// MLP is the feed-forward half of a layer: down(act(up(x))), or SwiGLU, down(silu(gate(x))∘up(x)).
 type MLP struct {
 	gated    bool
+	act      autograd.Activation
 	up, down Linear // a gated MLP's up is [in, gate | up]
 }
 
-// NewGELU makes an MLP of the given inner width; outScale is that of the projection back onto the residual stream.
+// NewMLP makes an MLP of the given inner width, with biases; outScale is that of the projection back onto the residual stream.
+func NewMLP(b *Builder, name string, dim, width int, act autograd.Activation, outScale float64) MLP {
+	return MLP{act: act, up: NewLinear(b, name+".up", dim, width, true, 1), down: NewLinear(b, name+".down", width, dim, true, outScale)}
+}
+
+// NewGELU makes an MLP whose activation is GELU in its tanh form.
 func NewGELU(b *Builder, name string, dim, width int, outScale float64) MLP {
-	return MLP{up: NewLinear(b, name+".up", dim, width, true, 1), down: NewLinear(b, name+".down", width, dim, true, outScale)}
+	return NewMLP(b, name, dim, width, autograd.GELU, outScale)
 }
 
 // NewSwiGLU makes a gated MLP (Shazeer 2020, arXiv:2002.05202) of the given inner width, without biases.
@@ -172,7 +183,7 @@ func (m MLP) Forward(t *autograd.Tape, x, add autograd.Var) autograd.Var {
 	if m.gated {
 		h = t.SwiGLU(m.up.Forward(t, x, autograd.None, autograd.Identity))
 	} else {
-		h = m.up.Forward(t, x, autograd.None, autograd.GELU)
+		h = m.up.Forward(t, x, autograd.None, m.act)
 	}
 	return m.down.Forward(t, h, add, autograd.Identity)
 }

@@ -12,6 +12,7 @@ type Layout struct {
 	Segments         []attn.Segment // nil for one sequence a row, at full length
 	Pos0             int            // absolute position of the first key of every row when Segments is nil
 	Start            []int          // tokens that each row has seen before, when decoding; nil for none
+	EndOfPrompt      bool           // the tokens end a prompt, when decoding
 
 	queries, keys side
 }

@@ -15,14 +15,15 @@ import (
 	"testing"
 
 	"attnbench/autograd"
+	"attnbench/internal/wholefile"
 )
 
 func sample() *Checkpoint {
 	return &Checkpoint{
 		Tensors: []Tensor{
-			{"w", []int{2, 3}, []float32{1, -2, 3e38, float32(math.Copysign(0, -1)), 5, 1e-45}},
-			{"empty", []int{0}, []float32{}},
-			{"scalar", []int{}, []float32{7}},
+			{Name: "w", Shape: []int{2, 3}, Data: []float32{1, -2, 3e38, float32(math.Copysign(0, -1)), 5, 1e-45}},
+			{Name: "empty", Shape: []int{0}, Data: []float32{}},
+			{Name: "scalar", Shape: []int{}, Data: []float32{7}},
 		},
 		Meta: map[string]string{"run": "a\nb=\"c\"", "progress": "{}"},
 	}
@@ -117,13 +118,13 @@ func signed(header string, body []byte) []byte {
 func TestBadHeaders(t *testing.T) {
 	for _, c := range []struct{ tensors, want string }{
 		{`"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}`, "tensor b: bytes 4 to 12"},
-		{`"a":{"dtype":"F32","shape":[1000,1000],"data_offsets":[0,4]}`, "tensor a: shape [1000 1000] over 4 bytes"},
-		{`"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}`, `tensor a: dtype "F16"`},
-		{`"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}`, "tensor a: shape [-1]"},
+		{`"a":{"dtype":"F32","shape":[1000,1000],"data_offsets":[0,4]}`, "tensor a: shape [1000 1000] of F32 over 4 bytes"},
+		{`"a":{"dtype":"F16","shape":[6],"data_offsets":[0,12]}`, `tensor a: dtype "F16"`},
+		{`"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}`, "tensor a: shape: -1"},
 		{`"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}`, "tensor a: shape"},
-		{`"a":{"dtype":"F32","shape":[3],"data_offsets":[0,10]}`, "tensor a: shape [3] over 10 bytes"},
+		{`"a":{"dtype":"F32","shape":[3],"data_offsets":[0,10]}`, "tensor a: shape [3] of F32 over 10 bytes"},
 		{`"a":{"dtype":"F32","shape":[1],"data_offsets":[0,9223372036854775807]}`, "tensor a: bytes"},
-		{`"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}`, "tensor a: bytes"},
+		{`"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}`, "tensor a: data_offsets: -4"},
 		{`"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}`, "tensor a: "},
 		{`"a":7`, "tensor a: "},
 		{`"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}`, "8 bytes after the last tensor"},
@@ -193,7 +194,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range len(before) {
-		err := writeAtomic(path, func(w io.Writer) error { return next.write(&failing{w, n}, header) })
+		err := wholefile.Write(path, func(w io.Writer) error { return next.write(&failing{w, n}, header) })
 		if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), path) {
 			t.Fatalf("full after %d bytes: error %v: want one with the path", n, err)
 		}

@@ -28,9 +28,9 @@ func (r *run) identity() string {
 // kept returns what a run keeps of parameter i beside its values.
 func (r *run) kept(i int) []Tensor {
 	p := r.opt.params[i]
-	list := []Tensor{{"m/" + p.Name, p.Shape, r.opt.m[i]}, {"v/" + p.Name, p.Shape, r.opt.v[i]}}
+	list := []Tensor{{Name: "m/" + p.Name, Shape: p.Shape, Data: r.opt.m[i]}, {Name: "v/" + p.Name, Shape: p.Shape, Data: r.opt.v[i]}}
 	if r.mean != nil {
-		list = append(list, Tensor{"mean/" + p.Name, p.Shape, r.mean[i]})
+		list = append(list, Tensor{Name: "mean/" + p.Name, Shape: p.Shape, Data: r.mean[i]})
 	}
 	for i := range list {
 		if s := &list[i]; len(s.Data) != len(p.Data) {
@@ -52,15 +52,15 @@ func (r *run) save() error {
 	}
 	c := &Checkpoint{Meta: map[string]string{"run": r.identity(), "progress": string(state)}}
 	for i, p := range r.opt.params {
-		c.Tensors = append(c.Tensors, Tensor{p.Name, p.Shape, p.Data})
+		c.Tensors = append(c.Tensors, Tensor{Name: p.Name, Shape: p.Shape, Data: p.Data})
 		c.Tensors = append(c.Tensors, r.kept(i)...)
 	}
 	if m, ok := r.Model.(updater); ok {
 		for _, b := range m.Buffers() {
-			c.Tensors = append(c.Tensors, Tensor{b.Name, []int{len(b.Data)}, b.Data})
+			c.Tensors = append(c.Tensors, Tensor{Name: b.Name, Shape: []int{len(b.Data)}, Data: b.Data})
 		}
 	}
-	c.Tensors = append(c.Tensors, Tensor{"losses", []int{len(r.Losses)}, r.Losses})
+	c.Tensors = append(c.Tensors, Tensor{Name: "losses", Shape: []int{len(r.Losses)}, Data: r.Losses})
 	return WriteCheckpoint(r.Checkpoint, c)
 }
 

@@ -1,4 +1,5 @@
-package train
+// Package wholefile writes files that are never half written.
+package wholefile
 
 import (
 	"bufio"
@@ -8,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// writeAtomic writes a file so that at any moment, also after a crash or on a full disk, its name holds the old
+// Write writes a file so that at any moment, also after a crash or on a full disk, its name holds the old
 // content or the new, whole. It writes to path.tmp first; what a crash leaves there is overwritten next time.
-func writeAtomic(path string, write func(io.Writer) error) (err error) {
+func Write(path string, write func(io.Writer) error) (err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s: not a regular file: want a path for a new file", path)
 	}
