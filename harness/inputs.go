@@ -154,22 +154,28 @@ func newGrads(info *attn.Info, c *attn.Call, seed uint64) *attn.Grads {
 	return g
 }
 
-// window returns a call over the tokens t0 to t1-1 of c, sharing its memory, with outputs of its own.
-func window(info *attn.Info, c *attn.Call, t0, t1 int) *attn.Call {
+// window returns a call over the tokens t0 to t1-1 of c, of which those from q0 on ask, sharing its memory.
+func window(info *attn.Info, c *attn.Call, q0, t0, t1 int) *attn.Call {
 	w := *c
-	w.QueryLen, w.KeyLen = t1-t0, t1-t0
-	cut := func(v attn.View) attn.View {
+	w.QueryLen, w.KeyLen = t1-q0, t1-t0
+	cut := func(v attn.View, from int) attn.View {
 		if v.Empty() {
 			return v
 		}
-		v.Data = v.From(0, t0, 0)
-		v.Time = t1 - t0
+		v.Data = v.From(0, from, 0)
+		v.Time = t1 - from
 		return v
 	}
-	w.Q, w.K, w.V, w.Out = cut(c.Q), cut(c.K), cut(c.V), cut(c.Out)
+	w.Q, w.K, w.V, w.Out = cut(c.Q, q0), cut(c.K, t0), cut(c.V, t0), cut(c.Out, q0)
 	w.Extra = nil
-	for _, x := range c.Extra {
-		w.Extra = append(w.Extra, cut(x))
+	for i := range info.Inputs {
+		switch in := &info.Inputs[i]; {
+		case in.Name == "q" || in.Name == "k" || in.Name == "v":
+		case in.From == attn.QuerySide:
+			w.Extra = append(w.Extra, cut(c.Input(info, i), q0))
+		default:
+			w.Extra = append(w.Extra, cut(c.Input(info, i), t0))
+		}
 	}
 	return &w
 }

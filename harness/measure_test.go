@@ -220,6 +220,45 @@ func TestDecodeStaysNearItsContext(t *testing.T) {
 	}
 }
 
+// TestFillWithoutQueries decodes one token after a state was filled with queries and without.
+func TestFillWithoutQueries(t *testing.T) {
+	for _, name := range attn.Names() {
+		c := tiny
+		c.Mech, c.N = name, 70
+		m, s, err := c.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inc, ok := m.(attn.Incremental)
+		info := m.Info()
+		if !ok || info.Selects || info.Inference || info.Masks&attn.Causal == 0 {
+			continue
+		}
+		s.Mask = attn.Causal
+		call, ws := newCall(&info, s, 1), attn.NewWorkspace()
+		var outs [][]float32
+		for _, asks := range []int{0, 64} {
+			state, err := inc.NewState(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := window(&info, call, 64, 64, 65)
+			for _, w := range []*attn.Call{window(&info, call, asks, 0, 64), last} {
+				if err := inc.Extend(ws, state, w); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			outs = append(outs, slices.Clone(last.Out.Data[:s.Heads*s.ValueDim]))
+		}
+		for i, x := range outs[0] {
+			if y := outs[1][i]; math.Abs(float64(x-y)) > 1e-5 {
+				t.Errorf("%s: output %d is %v, and %v when the state was filled without queries", name, i, x, y)
+				break
+			}
+		}
+	}
+}
+
 func TestPeak(t *testing.T) {
 	m := NewMeter()
 	p := m.Peak(1 << 20)

@@ -123,7 +123,12 @@ func (p *probe) decode(once bool) error {
 
 	begin := n - p.round/2
 	for t := 0; t < begin; t += chunk {
-		w := window(&p.info, p.call, t, min(t+chunk, begin))
+		end := min(t+chunk, begin)
+		asks := t
+		if !p.info.Selects && !p.info.Inference {
+			asks = end // nothing of the state hangs on queries, and all of them would cost as much as a prefill
+		}
+		w := window(&p.info, p.call, asks, t, end)
 		w.MaxLen = s.MaxLen
 		w.EndOfPrompt = t+chunk >= begin
 		if err := inc.Extend(p.ws, state, w); err != nil {
@@ -143,7 +148,7 @@ func (p *probe) decode(once bool) error {
 	var tokens []*attn.Call
 	for i := range p.round {
 		t := (begin + i) % n
-		w := window(&p.info, p.call, t, t+1)
+		w := window(&p.info, p.call, t, t, t+1)
 		w.MaxLen = s.MaxLen
 		tokens = append(tokens, w)
 	}

@@ -63,16 +63,6 @@ def sdpa(c, chunk):
     return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-def plain(c, chunk):
-    """Two products with a softmax between them."""
-    mask = None if c.kind == "Decode" or not c.causal else torch.full((c.n, c.n), -torch.inf).triu(1)
-
-    def run(q, k, v):
-        s = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        return torch.softmax(s if mask is None else s + mask, -1) @ v
-    return run
-
-
 def seen(c, queries, keys):
     """Whether a query at one position sees a key at another: window counts the token itself."""
     gap = queries[:, None] - keys[None, :]
@@ -246,7 +236,6 @@ class Form:
 CHUNKS = 32, 64, 128
 FORMS = {
     "torch-sdpa": Form(sdpa, define_softmax, "Prefill Train Decode"),
-    "torch-plain": Form(plain, define_softmax, "Prefill Train Decode", blas=True),
     "torch-masked": Form(masked, define_softmax, window=True),
     "torch-local": Form(local, define_softmax, causal=True, window=True),
     "torch-local-loop": Form(local_loop, define_softmax, causal=True, window=True, chunks=(128, 256, 512)),
@@ -397,7 +386,7 @@ def choose(c):
             if best is None or t < best[0]:
                 best = t, (chunk, threads)
         CHOSEN[key] = best[1]
-        print(f"# {c.name}: chunk={best[1][0]} blas-threads={best[1][1]} is the fastest of {len(options)}")
+        print(f"# {c.name} on {ARGS.threads} threads: chunk={best[1][0]} blas-threads={best[1][1]} is the fastest of {len(options)}")
     return CHOSEN[key]
 
 
