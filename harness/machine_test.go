@@ -45,11 +45,11 @@ func TestWorkingSets(t *testing.T) {
 		cores          int
 		want           [3]int64
 	}{
-		{"512 KiB and 32 MiB, one core", 512 * kib, 32 * mib, 16 * gib, 1, [3]int64{256 * kib, 16 * mib, 256 * mib}},
-		{"the same, two cores", 512 * kib, 32 * mib, 16 * gib, 2, [3]int64{512 * kib, 16 * mib, 256 * mib}},
-		{"caches unknown", 0, 0, 0, 1, [3]int64{512 * kib, 16 * mib, 256 * mib}},
-		{"a large last level", 1 * mib, 384 * mib, 64 * gib, 1, [3]int64{512 * kib, 192 * mib, 1536 * mib}},
-		{"the same, little memory", 1 * mib, 384 * mib, 1 * gib, 1, [3]int64{512 * kib, 192 * mib, 256 * mib}},
+		{"512 KiB and 32 MiB, one core", 512 * kib, 32 * mib, 16 * gib, 1, [3]int64{256 * kib, 4 * mib, 256 * mib}},
+		{"the same, two cores", 512 * kib, 32 * mib, 16 * gib, 2, [3]int64{512 * kib, 4 * mib, 256 * mib}},
+		{"caches unknown", 0, 0, 0, 1, [3]int64{512 * kib, 4 * mib, 256 * mib}},
+		{"a large last level", 1 * mib, 384 * mib, 64 * gib, 1, [3]int64{512 * kib, 48 * mib, 1536 * mib}},
+		{"the same, little memory", 1 * mib, 384 * mib, 1 * gib, 1, [3]int64{512 * kib, 48 * mib, 256 * mib}},
 		{"second level as large as the last", 2 * mib, 2 * mib, 16 * gib, 8, [3]int64{8 * mib, 32 * mib, 256 * mib}},
 	} {
 		for i, l := range reads(c.l2, c.l3, c.memory, c.cores) {
