@@ -269,15 +269,6 @@ func TestRatesAndRoof(t *testing.T) {
 	}
 }
 
-// A peak far below what the meter has seen is taken again, and never lowers what counts as too fast.
-func TestDisturbedPeak(t *testing.T) {
-	m := NewMeter()
-	m.best = 1e18
-	if p := m.Peak(1 << 16); !(p.FLOPs > 0 && p.Read > 0) || m.Best() != 1e18 {
-		t.Errorf("peak %+v, best %g: want rates above 0, and the best to stay", p, m.Best())
-	}
-}
-
 func TestResidentMemoryOfAChild(t *testing.T) {
 	if _, ok := peakRSS(); !ok {
 		t.Skip("resident memory cannot be read here")

@@ -37,18 +37,10 @@ type Meter struct {
 // NewMeter returns a meter.
 func NewMeter() *Meter { return &Meter{} }
 
-// disturbed is the share of the best rate seen under which a peak is taken again: two workers on one core give half.
-const disturbed = 0.6
-
 // Peak measures the limit now, of as many workers as the measurement has, with the read bandwidth of a working set of that
-// many bytes. A multiply-add rate far below the best of this meter is one of workers that shared a core or were off theirs
-// for long; it is taken again, at most twice.
+// many bytes.
 func (m *Meter) Peak(bytes int64) Peak {
-	rate := paired.FMA(workers())
-	for try := 0; try < 2 && rate < disturbed*m.best; try++ {
-		rate = max(rate, paired.FMA(workers()))
-	}
-	m.best = max(m.best, rate)
+	rate := paired.Undisturbed(&m.best, func() float64 { return paired.FMA(workers()) })
 	return Peak{FLOPs: rate, Read: paired.Read(m.room(min(max(bytes, minRead), maxRead)), workers())}
 }
 

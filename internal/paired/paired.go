@@ -28,17 +28,17 @@ func OfRead(rounds int, bytes float64, x []float32, f func()) Share {
 	return share(rounds, bytes, f, func() float64 { return Read(x, workers) })
 }
 
+// share runs f in each round until 15 ms are over, as the peaks do. How often that is cannot be found out beforehand: a
+// thread that is off its core for 15 ms would end the search at once, and the rounds would then compare a moment of the
+// work, between two disturbances, with peaks that had their share of them.
 func share(rounds int, work float64, f func(), peak func() float64) Share {
 	f()
-	n := 1
-	for clock(n, f) < span.Seconds() {
-		n *= 2
-	}
 	var ratios []float64
-	before := peak()
+	best := 0.0
+	before := Undisturbed(&best, peak)
 	for range max(1, rounds) {
-		rate := work * float64(n) / clock(n, f)
-		after := peak()
+		rate := work * rateOf(f)
+		after := Undisturbed(&best, peak)
 		ratios = append(ratios, rate/((before+after)/2))
 		before = after
 	}
@@ -46,10 +46,21 @@ func share(rounds int, work float64, f func(), peak func() float64) Share {
 	return Share{ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], len(ratios)}
 }
 
-func clock(n int, f func()) float64 {
+// rateOf returns how often a second f runs, by as many runs as take 15 ms. The clock is looked at after one run, two more, four
+// more and so on while they are short, so that looking takes no time beside them.
+func rateOf(f func()) float64 {
 	start := time.Now()
-	for range n {
-		f()
+	for n, batch := 0, 1; ; {
+		for range batch {
+			f()
+		}
+		n += batch
+		t := time.Since(start)
+		if t >= span {
+			return float64(n) / t.Seconds()
+		}
+		if t < span/8 {
+			batch *= 2
+		}
 	}
-	return time.Since(start).Seconds()
 }
