@@ -116,8 +116,9 @@ var all = work{passes: byHead, most: func(s attn.Shape, _ attn.Pass, pairs float
 	return float64(s.QueryLen*s.KeyLen) / pairs
 }}
 
-// chunks is the engine of recurrences, chunk tokens at a time: forward it computes at most all pairs of a chunk and
-// weighs their values, 2 products; backward 5, and once more what a chunk gives to the state's gradient when chunks run in parallel.
+// chunks is the engine of recurrences. Forward it takes 32 tokens at a time, of which it computes at most all pairs and
+// weighs their values, 2 products; backward so many as a chunk has, 5 products, and once more what a chunk gives to the state's
+// gradient when chunks run in parallel.
 func chunks(chunk int) work {
 	return work{
 		writes: true,
@@ -128,7 +129,7 @@ func chunks(chunk int) work {
 			case s.Mask != attn.Causal:
 				return 1
 			case p == attn.PassForward:
-				return 1 + share*float64(chunk)*(dk+dv)/(dk*dv)
+				return 1 + share*lanes*(dk+dv)/(dk*dv)
 			}
 			return 1 + share*(float64(chunk)*(3*dk+2*dv)/(2*dk*dv)+0.5)
 		},
