@@ -50,15 +50,15 @@ func normBlock(t *Tape, o *op, _ []float32, b block) {
 		copy(out, x)
 		switch o.code {
 		case opRMSNorm:
-			inv = rsqrt(kernel.Dot(x, x)/float32(w) + o.x)
+			inv = rsqrt(kernel.SumSquares(x)/float32(w) + o.x)
 		case opL2Norm:
-			inv = rsqrt(kernel.Dot(x, x) + o.x*o.x)
+			inv = rsqrt(kernel.SumSquares(x) + o.x*o.x)
 		case opLayerNorm:
 			mean = kernel.Sum(x) / float32(w)
 			for j := range out {
 				out[j] -= mean
 			}
-			inv = rsqrt(kernel.Dot(out, out)/float32(w) + o.x)
+			inv = rsqrt(kernel.SumSquares(out)/float32(w) + o.x)
 		}
 		kernel.Scale(inv, out)
 		if gain != nil {

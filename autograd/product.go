@@ -82,13 +82,13 @@ func (p *product) pack(i int) {
 		kernel.Pack(dst.Data, p.b.From(0, j).T(), w, p.k, 1)
 		return
 	}
+	if p.b.Col == 1 {
+		kernel.Copy(dst, p.b.From(0, j), p.k, w)
+		return
+	}
 	for r := range p.k {
 		src := p.b.Data[r*p.b.Row+j*p.b.Col:]
 		d := dst.Data[r*kernel.Lanes:][:w]
-		if p.b.Col == 1 {
-			copy(d, src)
-			continue
-		}
 		for c := range d {
 			d[c] = src[c*p.b.Col]
 		}

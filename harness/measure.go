@@ -181,14 +181,22 @@ func (p *probe) values(t timing, m *Meter) ([]results.Value, error) {
 		{Value: float64(p.tokens) / t.sec, Unit: "tok/s"},
 	}
 	if p.flops > 0 {
-		v = append(v,
-			results.Value{Value: rate, Unit: "FLOP/s"},
-			results.Value{Value: t.before.Mean(t.after).Roof(p.flops, p.bytes) / t.sec, Unit: "of-roof"})
+		v = append(v, results.Value{Value: rate, Unit: "FLOP/s"})
 	}
 	if p.bytes > 0 {
 		v = append(v, results.Value{Value: float64(p.bytes) / t.sec, Unit: "B/s"})
 	}
+	if p.flops > 0 || p.bytes > 0 {
+		v = append(v, results.Value{Value: p.ofRoof(t), Unit: "of-roof"})
+	}
 	return append(v, p.exact...), nil
+}
+
+// ofRoof returns the least time that the machine needs for a step, by the mean of the peaks before and after the sample, as a share of
+// the time that it took. It is at most 1: what exceeds that is the swing between peaks and sample, which the check of the
+// highest rate bounds, or a step that keeps more of its working set near than a plain read of as many bytes does.
+func (p *probe) ofRoof(t timing) float64 {
+	return min(1, t.before.Mean(t.after).Roof(p.flops, p.bytes)/t.sec)
 }
 
 const slack = 1.1 // the clock's speed changes between the peak and the cell

@@ -27,9 +27,9 @@ func value(r results.Record, unit string) (float64, bool) {
 
 func TestEveryMechanismMeasures(t *testing.T) {
 	units := map[Kind][]string{
-		Prefill: {"sec/op", "tok/s", "FLOP/s", "of-roof", "scratch-B", "rel-err", "allocs/op"},
-		Train:   {"sec/op", "tok/s", "FLOP/s", "of-roof", "scratch-B", "saved-B", "allocs/op"},
-		Decode:  {"sec/op", "tok/s", "FLOP/s", "of-roof", "scratch-B", "state-B", "read-B", "allocs/op"},
+		Prefill: {"sec/op", "tok/s", "FLOP/s", "B/s", "of-roof", "scratch-B", "rel-err", "allocs/op"},
+		Train:   {"sec/op", "tok/s", "FLOP/s", "B/s", "of-roof", "scratch-B", "saved-B", "allocs/op"},
+		Decode:  {"sec/op", "tok/s", "FLOP/s", "B/s", "of-roof", "scratch-B", "state-B", "read-B", "allocs/op"},
 	}
 	o := Options{Iters: 2, Meter: NewMeter()}
 	for _, name := range attn.Names() {
@@ -51,6 +51,9 @@ func TestEveryMechanismMeasures(t *testing.T) {
 				if !ok || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
 					t.Errorf("%s: %s is %v, %v: want a finite figure", r.Name, u, v, ok)
 				}
+			}
+			if v, _ := value(r, "of-roof"); !(v > 0 && v <= 1) {
+				t.Errorf("%s: of-roof %v: want above 0 and at most 1", r.Name, v)
 			}
 			if e, _ := value(r, "rel-err"); e > 1e-4 {
 				t.Errorf("%s: rel-err %v: want the error of float32", r.Name, e)
@@ -267,6 +270,41 @@ func TestPeak(t *testing.T) {
 	}
 	if got := (Peak{FLOPs: 100, Read: 10}).Roof(50, 20); got != 2 {
 		t.Errorf("roof %v: want 2 s, the longer of 0.5 and 2", got)
+	}
+}
+
+// Rates and the share of the roof follow from a sample's time, its operations and bytes, and the peaks around it.
+func TestRatesAndRoof(t *testing.T) {
+	m := NewMeter()
+	m.best = 1e15 // no step here is too fast
+	for _, c := range []struct {
+		what          string
+		flops, bytes  int64
+		before, after Peak
+		roof          float64 // 0 for none
+	}{
+		{"bound by operations", 100, 10, Peak{100, 10}, Peak{100, 10}, 0.5},
+		{"bound by reading", 100, 40, Peak{200, 25}, Peak{200, 25}, 0.8},
+		{"peaks that differ", 100, 1, Peak{50, 10}, Peak{150, 10}, 0.5},
+		{"faster than the peaks around it", 100, 10, Peak{40, 10}, Peak{44, 10}, 1},
+		{"nothing but bytes", 0, 10, Peak{100, 10}, Peak{100, 10}, 0.5},
+		{"no costs declared", 0, 0, Peak{100, 10}, Peak{100, 10}, 0},
+	} {
+		p := &probe{flops: c.flops, bytes: c.bytes, tokens: 6}
+		values, err := p.values(timing{sec: 2, before: c.before, after: c.after}, m)
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		r := results.Record{Values: values}
+		for _, w := range []struct {
+			unit string
+			want float64 // 0 for none
+		}{{"sec/op", 2}, {"tok/s", 3}, {"FLOP/s", float64(c.flops) / 2}, {"B/s", float64(c.bytes) / 2}, {"of-roof", c.roof}} {
+			if got, has := value(r, w.unit); has != (w.want > 0) || math.Abs(got-w.want) > 1e-9 {
+				t.Errorf("%s: %v %s (%v): want %v", c.what, got, w.unit, has, w.want)
+			}
+		}
 	}
 }
 

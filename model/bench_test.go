@@ -32,6 +32,6 @@ func BenchmarkStep(b *testing.B) {
 	}
 	seconds := b.Elapsed().Seconds() / float64(b.N)
 	b.ReportMetric(rows*length/seconds, "tok/s")
-	b.ReportMetric(3*rows*float64(m.FLOPs(length))/seconds, "FLOP/s")
+	b.ReportMetric(rows*float64(m.StepFLOPs(length))/seconds, "FLOP/s")
 	b.ReportMetric(float64(tape.Bytes()), "step-B")
 }

@@ -285,22 +285,37 @@ func (m *LM) LossPerToken(t *autograd.Tape, tokens, labels []int32, rows, length
 }
 
 // FLOPs returns the floating-point operations of the products of one forward pass over a sequence of length tokens, logits at every
-// position: 2 a multiply-add, masked pairs excluded. A training step takes about three times as many.
+// position: 2 a multiply-add, masked pairs excluded.
 func (m *LM) FLOPs(length int) int64 {
-	weights := int64(m.Config.Dim) * int64(m.Config.Vocab)
+	return 2*m.weights()*int64(length) + m.attention(length, attn.PassForward)
+}
+
+// StepFLOPs returns those of a training step on one such sequence: a weight matrix takes one product forward and two backward, for
+// its own gradient and its input's; attention takes what the mechanism declares. The optimiser has no products.
+func (m *LM) StepFLOPs(length int) int64 {
+	return 6*m.weights()*int64(length) + m.attention(length, attn.PassForward) + m.attention(length, attn.PassBackward)
+}
+
+// weights returns the multiply-adds a token of all products with weights.
+func (m *LM) weights() int64 {
+	n := int64(m.Config.Dim) * int64(m.Config.Vocab)
 	for _, l := range m.layers {
-		weights += l.attention.Weights()
+		n += l.attention.Weights()
 		if l.mlp != nil {
-			weights += l.mlp.Weights()
+			n += l.mlp.Weights()
 		}
 	}
-	n := 2 * weights * int64(length)
+	return n
+}
+
+// attention returns what the mechanisms declare for a pass over one sequence.
+func (m *LM) attention(length int, p attn.Pass) (flops int64) {
 	for _, l := range m.layers {
 		if cost := l.attention.Info.Cost; cost != nil {
 			s := l.attention.Shape()
 			s.Batch, s.QueryLen, s.KeyLen = 1, length, length
-			n += cost(s, attn.PassForward).FLOPs
+			flops += cost(s, p).FLOPs
 		}
 	}
-	return n
+	return flops
 }

@@ -298,6 +298,39 @@ func TestFLOPs(t *testing.T) {
 	}
 }
 
+// A training step takes the operations of the closed form, and few beside: what the mask's edge hides within tiles, at most 16 pairs
+// a query, and the row sums of norms and of embeddings.
+func TestStepFLOPs(t *testing.T) {
+	const rows, length = 2, 128
+	for _, attention := range []string{"echo", "full", "full|echo"} {
+		c := tiny(attention)
+		c.Dim, c.MLPWidth, c.Vocab, c.KVHeads, c.Tied = 64, 160, 61, 4, attention != "full"
+		m, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tape := autograd.NewTape(attn.NewWorkspace())
+		tokens, labels := batch(c, rows, length)
+		got := kernel.CountFLOPs(func() {
+			loss, err := m.Loss(tape, tokens, labels, rows, length)
+			if err == nil {
+				err = tape.Backward(loss)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		want := rows * m.StepFLOPs(length)
+		edges := rows * (m.attention(length, attn.PassForward) + m.attention(length, attn.PassBackward)) * 31 / (length + 1)
+		if most := want + edges + want/500; got < want || got > most {
+			t.Errorf("%s: %d FLOPs in a step: want %d to %d", attention, got, want, most)
+		}
+		if forward := m.FLOPs(length); rows*3*forward > want || want > rows*7*forward/2 {
+			t.Errorf("%s: %d FLOPs in a step, %d forward", attention, want, rows*forward)
+		}
+	}
+}
+
 func TestParameterCount(t *testing.T) {
 	c := tiny("full")
 	m, _ := New(c)

@@ -68,7 +68,7 @@ func (s side) row(j, dim int) []float32 { return s.data[j*s.stride:][:dim] }
 // finite reports whether all elements are finite. It may say no to elements beyond 1e15 as well;
 // the guarded path that a no leads to is right for any input.
 func finite(x []float32) bool {
-	s := kernel.Dot(x, x)
+	s := kernel.SumSquares(x)
 	return s-s == 0
 }
 

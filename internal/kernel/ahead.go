@@ -128,7 +128,7 @@ func mulNow(next *Ahead, f, g []float32, mode, m, n, k int, a, b, c *Mat) int {
 		tooSmall("C")
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(m) * int64(n) * int64(k))
+		count(m, n, k, m*k+k*n)
 	}
 	rows := min(m, maxAhead/(n*k))
 	for i := 0; i < m; i += rows {

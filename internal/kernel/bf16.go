@@ -108,7 +108,7 @@ func mulPairs(mode int, factor float32, scale []float32, m, n, k int, a, b *Pair
 		tooSmall("C")
 	}
 	if counting.Load() {
-		flops.Add(4 * int64(m) * int64(n) * int64(k))
+		count(m, n, 2*k, m*k+k*n) // a pair is as wide as a float
 	}
 	mulPairsLevel(mode, factor, scale, m, n, k, a, b, c)
 }
@@ -158,7 +158,6 @@ func pieceRows(words int, room []float32) int {
 
 func countPairs(rows, dim int) {
 	if counting.Load() {
-		flops.Add(2 * int64(rows) * int64(dim))
-		read.Add(4 * int64(rows) * int64(PairsOf(dim)))
+		count(rows, 1, dim, rows*PairsOf(dim))
 	}
 }

@@ -96,7 +96,7 @@ func mul(add bool, scale []float32, m, n, k int, a, b, c *Mat, scratch []float32
 		tooSmall("C")
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(m) * int64(n) * int64(k))
+		count(m, n, k, m*k+k*n)
 	}
 	mulLevel(add, scale, m, n, k, a, b, c, scratch)
 }

@@ -68,7 +68,7 @@ func mulPacked(mode int, scale []float32, n, k int, a *Packed, b, c *Mat) {
 		tooSmall("C")
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(a.m) * int64(n) * int64(k))
+		count(a.m, n, k, a.m*k+k*n)
 	}
 	mulPackedLevel(mode, scale, n, k, a, b, c)
 }

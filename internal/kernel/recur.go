@@ -10,6 +10,9 @@ func PackELU1(dst, sums []float32, src Mat, rows int) {
 	atMostLanes(rows)
 	dst = dst[:len(sums)*Lanes]
 	if part(src, rows, len(sums)) {
+		if counting.Load() {
+			count(1, len(sums), rows, 0) // the sums, as Combine with weights of 1
+		}
 		packELU1(dst, sums, src, rows)
 	} else {
 		clear(dst)
@@ -132,7 +135,7 @@ func DecayWeights(a, q, e Mat, kt []float32, d int) {
 		tooSmall("K")
 	}
 	if counting.Load() {
-		flops.Add(2 * DecayBlock * DecayBlock * int64(d)) // half of it for a, half for the decays
+		count(DecayBlock, DecayBlock, d, 2*DecayBlock*d) // half of it for a, half for the decays
 	}
 	decayWeights(a, q, e, kt, d)
 }

@@ -1,10 +1,20 @@
 package kernel
 
 // Dot returns Σ x[i]·y[i] over len(x) elements, summed in a fixed order.
-func Dot(x, y []float32) float32 { return dot(x, y[:len(x)]) }
+func Dot(x, y []float32) float32 {
+	if counting.Load() {
+		count(1, 1, len(x), len(x))
+	}
+	return dot(x, y[:len(x)])
+}
 
 // Axpy computes y[i] += a·x[i] over len(x) elements.
-func Axpy(a float32, x, y []float32) { axpy(a, x, y[:len(x)]) }
+func Axpy(a float32, x, y []float32) {
+	if counting.Load() {
+		count(1, len(x), 1, len(x))
+	}
+	axpy(a, x, y[:len(x)])
+}
 
 // Dots computes out[r] = x·m[r] for rows r of m (row stride m.Row, unit column stride, each
 // len(x) long): the scores of one query against a block of cached keys.
@@ -17,8 +27,7 @@ func Dots(out []float32, x []float32, m Mat, rows int) {
 		tooSmall("M")
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(rows) * int64(len(x)))
-		read.Add(4 * int64(rows) * int64(len(x)))
+		count(rows, 1, len(x), rows*len(x))
 	}
 	if len(x) == 0 {
 		clear(out[:rows])
@@ -38,8 +47,7 @@ func Combine(acc []float32, w []float32, m Mat) {
 		tooSmall("M")
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(len(w)) * int64(len(acc)))
-		read.Add(4 * int64(len(w)) * int64(len(acc)))
+		count(1, len(acc), len(w), len(w)*len(acc))
 	}
 	combine(acc, w, m)
 }
@@ -59,8 +67,7 @@ func Update(s Mat, decay, k, v []float32) {
 		decay = decay[:len(k)]
 	}
 	if counting.Load() {
-		flops.Add(2 * int64(len(k)) * int64(len(v)))
-		read.Add(4 * int64(len(k)) * int64(len(v)))
+		count(len(k), len(v), 1, len(k)*len(v))
 	}
 	update(s, decay, k, v)
 }

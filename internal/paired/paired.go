@@ -6,11 +6,7 @@ package paired
 import (
 	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"attnbench/internal/kernel"
 )
 
 // A Share is what several ratios come to.
@@ -19,78 +15,52 @@ type Share struct {
 	Rounds            int
 }
 
-// span is how long a peak is measured, and the least that the work is.
-const span = 15 * time.Millisecond
-
-// OfPeak returns the share of the multiply-add peak of GOMAXPROCS workers at which f does flops operations, from at least
-// rounds ratios.
+// OfPeak returns the share of the multiply-add peak of GOMAXPROCS workers at which f does flops operations: the median of
+// rounds ratios, each of at least 15 ms of f to the mean of a peak of 15 ms before it and one after.
 func OfPeak(rounds int, flops float64, f func()) Share {
-	return share(rounds, flops, f, func(deadline time.Time) (work float64) {
-		for time.Now().Before(deadline) {
-			work += float64(kernel.FMALoop(4096))
-		}
-		return work
-	})
+	workers := runtime.GOMAXPROCS(0)
+	return share(rounds, flops, f, func() float64 { return FMA(workers) })
 }
 
-// OfRead returns the share of the bandwidth of reading x, in parts by GOMAXPROCS workers, at which f moves bytes.
+// OfRead returns the share of the bandwidth of reading x, in parts by GOMAXPROCS workers, at which f moves bytes, in the way of OfPeak.
 func OfRead(rounds int, bytes float64, x []float32, f func()) Share {
 	workers := runtime.GOMAXPROCS(0)
-	parts := slices.Collect(slices.Chunk(x, (len(x)+workers-1)/workers))
-	var turn atomic.Int64
-	return share(rounds, bytes, f, func(deadline time.Time) (work float64) {
-		part := parts[int(turn.Add(1)-1)%len(parts)]
-		for first := true; first || time.Now().Before(deadline); first = false {
-			kernel.ReadLoop(part)
-			work += 4 * float64(len(part))
-		}
-		return work
-	})
+	return share(rounds, bytes, f, func() float64 { return Read(x, workers) })
 }
 
-func share(rounds int, work float64, f func(), loop func(deadline time.Time) float64) Share {
+// share runs f in each round until 15 ms are over, as the peaks do. How often that is cannot be found out beforehand: a
+// thread that is off its core for 15 ms would end the search at once, and the rounds would then compare a moment of the
+// work, between two disturbances, with peaks that had their share of them.
+func share(rounds int, work float64, f func(), peak func() float64) Share {
 	f()
-	n := 1
-	for clock(n, f) < span.Seconds() {
-		n *= 2
-	}
 	var ratios []float64
+	best := 0.0
+	before := Undisturbed(&best, peak)
 	for range max(1, rounds) {
-		before := together(loop)
-		rate := work * float64(n) / clock(n, f)
-		ratios = append(ratios, rate/((before+together(loop))/2))
+		rate := work * rateOf(f)
+		after := Undisturbed(&best, peak)
+		ratios = append(ratios, rate/((before+after)/2))
+		before = after
 	}
 	slices.Sort(ratios)
 	return Share{ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], len(ratios)}
 }
 
-func clock(n int, f func()) float64 {
+// rateOf returns how often a second f runs, by as many runs as take 15 ms. The clock is looked at after one run, two more, four
+// more and so on while they are short, so that looking takes no time beside them.
+func rateOf(f func()) float64 {
 	start := time.Now()
-	for range n {
-		f()
+	for n, batch := 0, 1; ; {
+		for range batch {
+			f()
+		}
+		n += batch
+		t := time.Since(start)
+		if t >= span {
+			return float64(n) / t.Seconds()
+		}
+		if t < span/8 {
+			batch *= 2
+		}
 	}
-	return time.Since(start).Seconds()
-}
-
-// together runs the loop on every worker at once and returns the sum of their rates.
-func together(loop func(deadline time.Time) float64) float64 {
-	var ready atomic.Int64
-	var wait sync.WaitGroup
-	rates := make([]float64, runtime.GOMAXPROCS(0))
-	for w := range rates {
-		wait.Go(func() {
-			ready.Add(1)
-			for ready.Load() < int64(len(rates)) {
-				runtime.Gosched()
-			}
-			start := time.Now()
-			rates[w] = loop(start.Add(span)) / time.Since(start).Seconds()
-		})
-	}
-	wait.Wait()
-	sum := 0.0
-	for _, r := range rates {
-		sum += r
-	}
-	return sum
 }
