@@ -77,6 +77,9 @@ func (b *Batch) check(vocab int) error {
 	if len(b.Source) != b.Rows*b.SourceLen || len(b.Target) != b.Rows*b.TargetLen || len(b.Labels) != len(b.Target) || len(b.Sources) != b.Rows || len(b.Targets) != b.Rows {
 		return fmt.Errorf("seq2seq: batch of %d rows of %d and %d: want as many tokens, labels and lengths", b.Rows, b.SourceLen, b.TargetLen)
 	}
+	if b.Rows < 1 || b.SourceLen < 1 || b.TargetLen < 1 {
+		return fmt.Errorf("seq2seq: batch of %d rows of %d and %d: want at least 1 of each", b.Rows, b.SourceLen, b.TargetLen)
+	}
 	for row := range b.Rows {
 		if s, t := b.Sources[row], b.Targets[row]; s < 0 || s > b.SourceLen || t < 0 || t > b.TargetLen {
 			return fmt.Errorf("seq2seq: row %d of %d and %d tokens: want at most %d and %d", row, s, t, b.SourceLen, b.TargetLen)
