@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		return kernel.Err() // a bad ATTNBENCH_KERNEL, before any work
 	}
-	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(), newMachineCommand())
+	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(), newGenerateCommand(), newMachineCommand())
 	return root
 }
 

@@ -54,7 +54,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.IntVar(&count, "count", 1, "models of each mechanism")
 	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
 	f.StringVar(&data, "data", "", "folder with the data sets of a system")
-	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of a system's models, which a later run goes on from")
+	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of the models, which a later run goes on from and generate reads")
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
@@ -100,7 +100,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		change(&recipe, r, cmd.Flags().Changed)
-		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out}
+		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, checkpoints: checkpoints}
 		return t.run(format.Format)
 	}
 	return cmd
@@ -155,6 +155,8 @@ type training struct {
 	seed   uint64
 	count  int
 	out    string
+
+	checkpoints string
 }
 
 func (t *training) run(f results.Format) error {
@@ -230,10 +232,15 @@ func (t *training) jobs() ([]harness.Job, error) {
 				warn(t.cmd, skipped[0].Err)
 			}
 			for _, j := range list {
+				file, err := checkpointFile(t.checkpoints, j.Key)
+				if err != nil {
+					return nil, err
+				}
 				j.Run = func(ctx context.Context) (results.Record, error) {
 					show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, seed %d", mech, seed))
 					defer done()
-					rec, _, err := harness.Fit(ctx, t.recipe, mech, seed, show)
+					noteCheckpoint(t.cmd, file)
+					rec, _, err := harness.Fit(ctx, t.recipe, mech, seed, harness.Fitting{Progress: show, Checkpoint: file})
 					return rec, err
 				}
 				jobs = append(jobs, j)

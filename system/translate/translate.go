@@ -35,6 +35,7 @@ type Options struct {
 	Norm      string  `opt:"norm"`      // pre or post
 	Positions string  `opt:"positions"` // sinusoidal, learned or rotary
 	Tokens    int     `opt:"tokens"`    // of a side in a batch, padding included
+	Optimiser string  `opt:"optimiser"` // one of train.Rules
 	Rate      float64 `opt:"rate"`      // peak learning rate
 	Warmup    int     `opt:"warmup"`    // steps
 	Dropout   float64 `opt:"dropout"`   // in training
@@ -45,7 +46,7 @@ type Options struct {
 
 var defaults = Options{
 	Set: "bible-en-es", Form: "sentence", Dim: 192, Layers: 2, Heads: 4, Norm: "pre", Positions: "rotary", Tokens: 2048,
-	Rate: 0.002, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Beam: 4, Penalty: 0.6,
+	Optimiser: "muon", Rate: 0.003, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Beam: 4, Penalty: 0.6,
 }
 
 // recurrent is what Fit.Mech says for the recurrent encoder-decoder. It is no mechanism: all of that model's sequence mixing is its own.
@@ -98,6 +99,9 @@ func (o Options) New() (system.System, error) {
 	}
 	if !slices.Contains([]string{"sinusoidal", "learned", "rotary"}, o.Positions) {
 		return nil, options.Error("positions", o.Positions, "sinusoidal, learned or rotary")
+	}
+	if !slices.Contains(train.Rules(), o.Optimiser) {
+		return nil, options.Error("optimiser", o.Optimiser, strings.Join(train.Rules(), ", "))
 	}
 	x := &translate{o: o, set: s}
 	x.describe()
@@ -225,7 +229,7 @@ func (x *translate) Fit(ctx context.Context, f system.Fit) (system.Result, error
 	}
 	ws := attn.NewWorkspace()
 	r, err := train.Run(ctx, train.Config{
-		Settings: train.Settings{Steps: steps, Batch: 1, Rate: x.o.Rate, Warmup: min(x.o.Warmup, steps), Decay: 0.01, Clip: 1, Beta2: 0.98},
+		Settings: train.Settings{Steps: steps, Batch: 1, Optimiser: x.o.Optimiser, Rate: x.o.Rate, Warmup: min(x.o.Warmup, steps), Decay: 0.01, Clip: 1},
 		Model:    &trained{Model: m, smoothing: float32(x.o.Smoothing), seed: f.Seed},
 		Task:     k,
 		Seed:     f.Seed, Recipe: fmt.Sprintf("%.8x", sha256.Sum256([]byte(x.info.Recipe))), Variant: f.Mech,
