@@ -18,6 +18,14 @@ type LSTMConfig struct {
 	Seed    uint64  // of the initialisation
 }
 
+// Count returns the number of learned numbers of the model that c describes.
+func (c *LSTMConfig) Count() int {
+	d, h := c.Dim, c.Hidden
+	cells := 3 * (4*h*(d+h) + 4*h)
+	attention := h*h + 2*h*h + h + h + 2*h*4*h
+	return c.Words*d + cells + h*h + h + attention + 3*h*d + d
+}
+
 // LSTM is the encoder-decoder of Bahdanau et al. 2014 (arXiv:1409.0473) with LSTM cells in place of gated units and a tanh output layer in place
 // of maxout:
 //

@@ -13,6 +13,7 @@ import (
 	_ "attnbench/attn/all"
 	"attnbench/autograd"
 	"attnbench/model/seq2seq"
+	"attnbench/nn"
 )
 
 const words = 17
@@ -326,6 +327,18 @@ func TestSameBits(t *testing.T) {
 		if slices.Equal(run(kind, 2), want) {
 			t.Errorf("%s: another seed drops the same", kind)
 		}
+	}
+}
+
+// TestLSTMCount against the tensors, of sizes that differ.
+func TestLSTMCount(t *testing.T) {
+	c := seq2seq.LSTMConfig{Words: 11, Dim: 5, Hidden: 7}
+	m, err := seq2seq.NewLSTM(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Count(), nn.Count(m.Params()); got != want {
+		t.Errorf("%d numbers: want %d", got, want)
 	}
 }
 

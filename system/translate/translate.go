@@ -34,7 +34,7 @@ type Options struct {
 	Heads     int     `opt:"heads"`     // of each attention
 	Norm      string  `opt:"norm"`      // pre or post
 	Positions string  `opt:"positions"` // sinusoidal, learned or rotary
-	Tokens    int     `opt:"tokens"`    // of a side in a batch, padding included
+	Tokens    int     `opt:"tokens"`    // of a side in a batch, padding included; 0 for the form's own
 	Optimiser string  `opt:"optimiser"` // one of train.Rules
 	Rate      float64 `opt:"rate"`      // peak learning rate
 	Warmup    int     `opt:"warmup"`    // steps
@@ -45,8 +45,8 @@ type Options struct {
 }
 
 var defaults = Options{
-	Set: "bible-en-es", Form: "sentence", Dim: 192, Layers: 2, Heads: 4, Norm: "pre", Positions: "rotary", Tokens: 2048,
-	Optimiser: "muon", Rate: 0.003, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Beam: 4, Penalty: 0.6,
+	Set: "bible-en-es", Form: "sentence", Dim: 128, Layers: 2, Heads: 4, Norm: "pre", Positions: "rotary",
+	Optimiser: "muon", Rate: 0.008, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Beam: 4, Penalty: 0.6,
 }
 
 // recurrent is what Fit.Mech says for the recurrent encoder-decoder. It is no mechanism: all of that model's sequence mixing is its own.
@@ -73,7 +73,7 @@ func (o Options) New() (system.System, error) {
 	for _, c := range []struct {
 		name     string
 		got, min int
-	}{{"words", o.Words, 0}, {"dim", o.Dim, 1}, {"layers", o.Layers, 1}, {"heads", o.Heads, 1}, {"tokens", o.Tokens, 64}, {"warmup", o.Warmup, 0}, {"beam", o.Beam, 1}} {
+	}{{"words", o.Words, 0}, {"dim", o.Dim, 1}, {"layers", o.Layers, 1}, {"heads", o.Heads, 1}, {"tokens", o.Tokens, 0}, {"warmup", o.Warmup, 0}, {"beam", o.Beam, 1}} {
 		if c.got < c.min {
 			return nil, options.Error(c.name, c.got, fmt.Sprintf("an integer of at least %d", c.min))
 		}
@@ -117,9 +117,23 @@ func (x *translate) words() int {
 
 func (x *translate) long() bool { return x.o.Form == "chapter" }
 
-// steps is a training of a few minutes.
+// tokens is what a batch holds of a side. A long batch has room for the longest chapters of the test.
+func (x *translate) tokens() int {
+	switch {
+	case x.o.Tokens > 0:
+		return x.o.Tokens
+	case x.long():
+		return 2560
+	}
+	return 1024
+}
+
+// steps is a training of about 6 minutes on two cores.
 func (x *translate) steps() int {
-	return 1500
+	if x.long() {
+		return 720
+	}
+	return 1800
 }
 
 func (x *translate) bleu() metric.BLEU {
@@ -149,7 +163,7 @@ func (x *translate) describe() {
 		},
 		Floors: x.floors(),
 	}
-	x.info.Recipe = fmt.Sprintf("%+v words=%d set=%+v version=1", x.o, x.words(), x.set)
+	x.info.Recipe = fmt.Sprintf("%+v words=%d tokens=%d set=%+v version=1", x.o, x.words(), x.tokens(), x.set)
 }
 
 // Info describes the system.
@@ -165,7 +179,7 @@ func (x *translate) config(words int, seed uint64, mechs []string) seq2seq.Confi
 }
 
 // mostTokens bounds a sequence: in training a batch has no longer one, and a translation is cut there.
-func (x *translate) mostTokens() int { return max(x.o.Tokens, 4096) }
+func (x *translate) mostTokens() int { return max(x.tokens(), 4096) }
 
 // model builds the model that mech names.
 func (x *translate) model(mech string, words int, seed uint64) (seq2seq.Model, error) {
@@ -189,18 +203,12 @@ func (x *translate) model(mech string, words int, seed uint64) (seq2seq.Model, e
 
 // equal builds the recurrent model whose parameters are nearest in number.
 func (x *translate) equal(words int, seed uint64, params int) (seq2seq.Model, error) {
-	var best *seq2seq.LSTM
-	miss := 0
-	for hidden := 8; ; hidden += 8 { // whole vectors
-		m, err := seq2seq.NewLSTM(seq2seq.LSTMConfig{Words: words, Dim: x.o.Dim, Hidden: hidden, Dropout: x.o.Dropout, Seed: seed})
-		if err != nil {
-			return nil, err
+	best := seq2seq.LSTMConfig{Words: words, Dim: x.o.Dim, Hidden: 8, Dropout: x.o.Dropout, Seed: seed}
+	miss := func(c seq2seq.LSTMConfig) int { return max(c.Count()-params, params-c.Count()) }
+	for c := best; ; best = c {
+		if c.Hidden += 8; miss(c) >= miss(best) { // whole vectors
+			return seq2seq.NewLSTM(best)
 		}
-		d := nn.Count(m.Params()) - params
-		if best != nil && max(d, -d) >= miss {
-			return best, nil
-		}
-		best, miss = m, max(d, -d)
 	}
 }
 
@@ -218,7 +226,7 @@ func (x *translate) Fit(ctx context.Context, f system.Fit) (system.Result, error
 	if err != nil {
 		return system.Result{}, err
 	}
-	k := &batches{data: d, long: x.long(), tokens: x.o.Tokens, special: special,
+	k := &batches{data: d, long: x.long(), tokens: x.tokens(), special: special,
 		info: task.Info{Name: x.info.Name, Data: fmt.Sprintf("%s %d/%d pairs, %d tokens", x.o.Set, len(d.train), len(d.test), d.tokens.Size())}}
 	if len(d.questions(x.long())) == 0 || len(k.batchesOf(f.Seed, 0)) == 0 {
 		return system.Result{}, fmt.Errorf("data set %s: nothing of the form %s to learn from, or to translate: want the whole set", x.o.Set, x.o.Form)
