@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -157,9 +158,9 @@ func (x *translate) describe() {
 			{Unit: "chrF2", Better: "higher", Help: "of the translations, 0 to 100, " + metric.ChrF2.Signature("var")},
 			{Unit: "chrF2-low", Better: "higher", Help: "lower end of its 95% bootstrap interval"},
 			{Unit: "chrF2-high", Better: "higher", Help: "upper end"},
-			{Unit: unitLoss, Better: "lower", Help: "loss of the test set's first references, teacher-forced"},
-			{Unit: "out-tok/s", Better: "higher", Help: "tokens of translations written a second, reading and beam included"},
-			{Unit: "state-B/source", Better: "lower", Help: "decoding state a source at the end of the search, mean over batches"},
+			{Unit: unitLoss, Better: "lower", Chance: math.Log(float64(x.words())), Help: "loss of the test set's first references, teacher-forced"},
+			{Unit: "out-tok/s", Better: "higher", Chance: math.NaN(), Help: "tokens of translations written a second, reading and beam included"},
+			{Unit: "state-B/source", Better: "lower", Chance: math.NaN(), Help: "decoding state a source at the end of the search, mean over batches"},
 		},
 		Floors: x.floors(),
 	}
