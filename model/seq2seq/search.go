@@ -126,6 +126,10 @@ func (b Beam) Search(t *autograd.Tape, m Model, sources [][]int32, l Limits) ([]
 	}
 	beams := make([]beam, len(sources))
 	last, from := make([]int32, len(sources)*b.Width), make([]int, len(sources)*b.Width)
+	stay := make([]int, len(from))
+	for i := range stay {
+		stay[i] = i
+	}
 	open := 0
 	for i, src := range sources {
 		beams[i] = beam{alive: []hypothesis{{}}, limit: l.of(src)}
@@ -147,14 +151,12 @@ func (b Beam) Search(t *autograd.Tape, m Model, sources [][]int32, l Limits) ([]
 		for i := range beams {
 			rows := logits[i*b.Width*m.Vocab():]
 			if beams[i].done {
-				for r := range b.Width {
-					from[i*b.Width+r] = i*b.Width + r
-				}
+				copy(from[i*b.Width:(i+1)*b.Width], stay[i*b.Width:])
 				continue
 			}
 			chosen := beams[i].extend(b, l, &pick, rows, m.Vocab())
 			for r := range b.Width {
-				c := continuation{token: l.End} // an idle row
+				c := continuation{row: r, token: l.End} // an idle row
 				if r < len(chosen) {
 					c = chosen[r]
 				}
@@ -166,6 +168,9 @@ func (b Beam) Search(t *autograd.Tape, m Model, sources [][]int32, l Limits) ([]
 			if beams[i].done {
 				open--
 			}
+		}
+		if slices.Equal(from, stay) {
+			continue
 		}
 		if err := st.Reorder(from); err != nil {
 			return nil, err
