@@ -23,7 +23,7 @@ type scores struct {
 }
 
 // searchTokens bounds the source tokens, padding included, times the beam that are searched together.
-const searchTokens = 8192
+const searchTokens = 1 << 16
 
 func (x *translate) score(ctx context.Context, t *autograd.Tape, m seq2seq.Model, d *data, special seq2seq.Special) (*scores, error) {
 	s := &scores{questions: d.questions(x.long())}
@@ -39,13 +39,13 @@ func (x *translate) score(ctx context.Context, t *autograd.Tape, m seq2seq.Model
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		n := min(len(order), max(1, searchTokens/(len(s.questions[order[0]].in)*x.o.Beam)), 64)
+		n := min(len(order), max(1, searchTokens/(len(s.questions[order[0]].in)*x.beam())), 64)
 		var sources [][]int32
 		for _, i := range order[:n] {
 			sources = append(sources, s.questions[i].in)
 		}
 		watched := &stateWatch{Model: m}
-		out, err := seq2seq.Beam{Width: x.o.Beam, Penalty: x.o.Penalty}.Search(t, watched, sources, limits)
+		out, err := seq2seq.Beam{Width: x.beam(), Penalty: x.o.Penalty}.Search(t, watched, sources, limits)
 		if err != nil {
 			return nil, err
 		}

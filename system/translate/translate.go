@@ -39,13 +39,13 @@ type Options struct {
 	Warmup    int     `opt:"warmup"`    // steps
 	Dropout   float64 `opt:"dropout"`   // in training
 	Smoothing float64 `opt:"smoothing"` // of labels
-	Beam      int     `opt:"beam"`      // width of the search; 1 is greedy
+	Beam      int     `opt:"beam"`      // width of the search, 1 is greedy; 0 for the form's own
 	Penalty   float64 `opt:"penalty"`   // of the search: exponent of the length
 }
 
 var defaults = Options{
 	Set: "bible-en-es", Form: "sentence", Dim: 128, Layers: 2, Heads: 4, Norm: "pre", Positions: "rotary",
-	Optimiser: "muon", Rate: 0.008, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Beam: 4, Penalty: 0.6,
+	Optimiser: "muon", Rate: 0.008, Warmup: 100, Dropout: 0.1, Smoothing: 0.1, Penalty: 0.6,
 }
 
 // recurrent is what Fit.Mech says for the recurrent encoder-decoder. It is no mechanism: all of that model's sequence mixing is its own.
@@ -72,7 +72,7 @@ func (o Options) New() (system.System, error) {
 	for _, c := range []struct {
 		name     string
 		got, min int
-	}{{"words", o.Words, 0}, {"dim", o.Dim, 1}, {"layers", o.Layers, 1}, {"heads", o.Heads, 1}, {"tokens", o.Tokens, 0}, {"warmup", o.Warmup, 0}, {"beam", o.Beam, 1}} {
+	}{{"words", o.Words, 0}, {"dim", o.Dim, 1}, {"layers", o.Layers, 1}, {"heads", o.Heads, 1}, {"tokens", o.Tokens, 0}, {"warmup", o.Warmup, 0}, {"beam", o.Beam, 0}} {
 		if c.got < c.min {
 			return nil, options.Error(c.name, c.got, fmt.Sprintf("an integer of at least %d", c.min))
 		}
@@ -127,6 +127,17 @@ func (x *translate) tokens() int {
 	return 1024
 }
 
+// beam is the width of the search. Of a chapter it is greedy: caches of thousands of tokens would change places at every step.
+func (x *translate) beam() int {
+	switch {
+	case x.o.Beam > 0:
+		return x.o.Beam
+	case x.long():
+		return 1
+	}
+	return 4
+}
+
 // steps is a training of about 6 minutes on two cores.
 func (x *translate) steps() int {
 	if x.long() {
@@ -162,7 +173,7 @@ func (x *translate) describe() {
 		},
 		Floors: x.floors(),
 	}
-	x.info.Recipe = fmt.Sprintf("%+v words=%d tokens=%d set=%+v version=1", x.o, x.words(), x.tokens(), x.set)
+	x.info.Recipe = fmt.Sprintf("%+v words=%d tokens=%d beam=%d set=%+v version=1", x.o, x.words(), x.tokens(), x.beam(), x.set)
 }
 
 // Info describes the system.
