@@ -238,7 +238,7 @@ func gradCases() []gradCase {
 
 func TestGradients(t *testing.T) {
 	tape := NewTape(attn.NewWorkspace())
-	for n, c := range gradCases() {
+	for n, c := range append(gradCases(), lstmCases()...) {
 		r := rand.New(rand.NewPCG(uint64(n), 7))
 		var in []mat64
 		var data, grad [][]float32

@@ -51,6 +51,7 @@ type Tape struct {
 	one   op      // the record of an operation that is not kept
 	calls []*call // of Attention, used again
 	ncall int
+	lstms []AttentiveLSTM
 	free  []buffer // gradients that are done with
 	taken bool     // the operation that Backward is at has given its gradient away
 	dry   *measure // set: nothing is computed, see Measure
@@ -117,7 +118,8 @@ func (t *Tape) forget() {
 	clear(t.nodes) // let go of the parameters
 	clear(t.ops)
 	clear(t.free)
-	t.nodes, t.ops, t.free, t.ncall = t.nodes[:1], t.ops[:0], t.free[:0], 0
+	clear(t.lstms)
+	t.nodes, t.ops, t.free, t.ncall, t.lstms = t.nodes[:1], t.ops[:0], t.free[:0], 0, t.lstms[:0]
 }
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass

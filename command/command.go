@@ -88,7 +88,8 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		return kernel.Err() // a bad ATTNBENCH_KERNEL, before any work
 	}
-	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(), newEvalCommand(), newMachineCommand())
+	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(),
+		newEvalCommand(), newGenerateCommand(), newMachineCommand())
 	return root
 }
 

@@ -3,9 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
-	"os"
-	"path/filepath"
 
 	"attnbench/harness"
 	"attnbench/results"
@@ -29,25 +26,19 @@ func (t *fitting) run(f results.Format) error {
 	if err != nil {
 		return err
 	}
-	if t.checkpoints != "" {
-		if err := os.MkdirAll(t.checkpoints, 0o777); err != nil {
-			return err
-		}
-	}
 	info := s.Info()
 	var jobs []harness.Job
 	for i := range t.count {
 		for _, mech := range t.mechs {
 			fit := system.Fit{Data: t.data, Mech: mech, Seed: t.seed + uint64(i), Steps: t.steps, Log: t.cmd.ErrOrStderr()}
 			j := harness.SystemJob(s, fit)
-			if t.checkpoints != "" {
-				h := fnv.New64a()
-				h.Write([]byte(j.Key))
-				fit.Checkpoint = filepath.Join(t.checkpoints, fmt.Sprintf("%016x.ckpt", h.Sum64()))
+			if fit.Checkpoint, err = checkpointFile(t.checkpoints, j.Key); err != nil {
+				return err
 			}
 			j.Run = func(ctx context.Context) (results.Record, error) {
 				show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, %s, seed %d", info.Name, fit.Mech, fit.Seed))
 				defer done()
+				noteCheckpoint(t.cmd, fit.Checkpoint)
 				fit.Progress = show
 				return harness.SystemJob(s, fit).Run(ctx)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.IntVar(&count, "count", 1, "models of each mechanism")
 	f.StringVar(&out, "out", "", "file of results, made or gone on with; default none")
 	f.StringVar(&data, "data", "", "folder with the data sets of a system")
-	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of a system's models, which a later run goes on from")
+	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of the models, which a later run goes on from and generate reads")
 	f.StringVar(&save, "save", "", "folder for the trained models, one folder each, which eval reads; not for systems")
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
@@ -104,7 +105,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		change(&recipe, r, cmd.Flags().Changed)
-		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save}
+		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save, checkpoints: checkpoints}
 		return t.run(format.Format)
 	}
 	return cmd
@@ -160,6 +161,8 @@ type training struct {
 	count  int
 	out    string
 	save   string // folder for the models; empty for none
+
+	checkpoints string
 }
 
 func (t *training) run(f results.Format) error {
@@ -239,10 +242,15 @@ func (t *training) jobs() ([]harness.Job, error) {
 				warn(t.cmd, skipped[0].Err)
 			}
 			for _, j := range list {
+				file, err := checkpointFile(t.checkpoints, j.Key)
+				if err != nil {
+					return nil, err
+				}
 				j.Run = func(ctx context.Context) (results.Record, error) {
 					show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, seed %d", mech, seed))
 					defer done()
-					m, rec, _, err := harness.FitModel(ctx, t.recipe, mech, seed, show)
+					noteCheckpoint(t.cmd, file)
+					m, rec, _, err := harness.FitModel(ctx, t.recipe, mech, seed, harness.Fitting{Progress: show, Checkpoint: file})
 					if err == nil && t.save != "" {
 						err = public.SaveDecoder(t.folder(mech, seed), &public.Decoder{LM: m, Begin: -1})
 					}
@@ -313,7 +321,9 @@ func (t *training) beside(table *results.Table) error {
 func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
 	chance := task.Baseline{Name: "chance"}
 	for _, m := range info.Metrics {
-		chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
+		if !math.IsNaN(m.Chance) { // it has one
+			chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
+		}
 	}
 	for _, b := range append([]task.Baseline{chance}, list...) {
 		values := map[string]float64{}

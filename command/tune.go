@@ -180,7 +180,7 @@ func (t *tuning) try(ctx context.Context, s *strategy, steps int) error {
 	var scores []float64
 	var reached []int
 	for i := range t.count {
-		_, res, err := harness.Fit(ctx, r, t.mech, t.seed+uint64(i), nil)
+		_, res, err := harness.Fit(ctx, r, t.mech, t.seed+uint64(i), harness.Fitting{})
 		switch {
 		case res.Diverged:
 			scores = append(scores, math.NaN())

@@ -95,8 +95,7 @@ func (x *run) config() []results.Config {
 	}
 }
 
-// watched is a model that keeps the tape of its training steps, which knows their memory. It counts
-// the steps itself, since the training loop knows the step counter of a bare model only.
+// watched is a model that keeps the tape of its training steps, which knows their memory.
 type watched struct {
 	*model.LM
 	tape *autograd.Tape
@@ -104,12 +103,11 @@ type watched struct {
 
 func (w *watched) Loss(t *autograd.Tape, tokens, labels []int32, rows, length int) (autograd.Var, error) {
 	w.tape = t
-	w.Step++
 	return w.LM.Loss(t, tokens, labels, rows, length)
 }
 
 // fit trains the model and scores it. A run that diverges has no figures: that is its error.
-func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results.Value, train.Result, error) {
+func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result, error) {
 	m, err := x.recipe.train().NewModel(x.task, x.mech, x.seed)
 	if err != nil {
 		return nil, train.Result{}, err
@@ -119,7 +117,8 @@ func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results
 	w := &watched{LM: m}
 	r, err := train.Run(ctx, train.Config{
 		Settings: x.recipe.Train, Model: w, Task: x.task, Seed: x.seed,
-		Recipe: x.hash, Variant: x.mech, Workspace: ws, Progress: progress,
+		Recipe: x.hash, Variant: x.mech, Workspace: ws,
+		Progress: f.Progress, Checkpoint: f.Checkpoint, CheckpointEvery: 100,
 	})
 	if err != nil {
 		return nil, r, err
@@ -135,28 +134,36 @@ func (x *run) fit(ctx context.Context, progress func(train.Progress)) ([]results
 	for _, p := range m.Params() {
 		params += len(p.Data)
 	}
-	return append(list,
+	list = append(list,
 		results.Value{Value: float64(params), Unit: "params"},
 		results.Value{Value: float64(r.Steps), Unit: "steps"},
-		results.Value{Value: r.Seconds / float64(max(1, r.Steps)), Unit: "sec/step"},
-		results.Value{Value: float64(ws.Peak() + w.tape.Peak()), Unit: "step-B"},
-	), r, nil
+		results.Value{Value: r.Seconds / float64(max(1, r.Steps)), Unit: "sec/step"})
+	if w.tape != nil { // a finished checkpoint leaves no step to measure
+		list = append(list, results.Value{Value: float64(ws.Peak() + w.tape.Peak()), Unit: "step-B"})
+	}
+	return list, r, nil
+}
+
+// Fitting is what a training does beside its result.
+type Fitting struct {
+	Progress   func(train.Progress) // unless nil, called after every step
+	Checkpoint string               // unless empty, the file to write now and then and to go on from
 }
 
 // Fit trains one model by the recipe, with the mechanism or layer pattern, and scores it on the task's
-// test set. progress, unless nil, is called after every step.
-func Fit(ctx context.Context, r Recipe, mech string, seed uint64, progress func(train.Progress)) (results.Record, train.Result, error) {
-	_, rec, res, err := FitModel(ctx, r, mech, seed, progress)
+// test set.
+func Fit(ctx context.Context, r Recipe, mech string, seed uint64, f Fitting) (results.Record, train.Result, error) {
+	_, rec, res, err := FitModel(ctx, r, mech, seed, f)
 	return rec, res, err
 }
 
 // FitModel is Fit that returns the trained model, too.
-func FitModel(ctx context.Context, r Recipe, mech string, seed uint64, progress func(train.Progress)) (*model.LM, results.Record, train.Result, error) {
+func FitModel(ctx context.Context, r Recipe, mech string, seed uint64, f Fitting) (*model.LM, results.Record, train.Result, error) {
 	x, err := newRun(r, mech, seed)
 	if err != nil {
 		return nil, results.Record{}, train.Result{}, err
 	}
-	values, res, err := x.fit(ctx, progress)
+	values, res, err := x.fit(ctx, f)
 	if err != nil {
 		return nil, results.Record{}, res, fmt.Errorf("%s: %w", x.name(), err)
 	}
@@ -187,7 +194,7 @@ func FitJobs(r Recipe, mechs []string, samples int, seed uint64) (jobs []Job, sk
 			jobs = append(jobs, Job{
 				Key: results.Key(x.name(), append(Config(), x.config()...)...), Name: x.name(), Work: work,
 				Run: func(ctx context.Context) (results.Record, error) {
-					rec, _, err := Fit(ctx, r, x.mech, x.seed, nil)
+					rec, _, err := Fit(ctx, r, x.mech, x.seed, Fitting{})
 					return rec, err
 				},
 			})

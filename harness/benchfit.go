@@ -59,7 +59,7 @@ func fits(b *testing.B, x *run, parts []string) {
 		var values, again []results.Value
 		for b.Loop() { // equal runs, more than one only when a run takes less than -benchtime
 			var err error
-			if again, _, err = one.fit(context.Background(), nil); err != nil {
+			if again, _, err = one.fit(context.Background(), Fitting{}); err != nil {
 				b.Fatal(err)
 			}
 			if values == nil {

@@ -52,15 +52,15 @@ func TestQuick(t *testing.T) {
 
 func TestFitIsDeterministicAndKeyed(t *testing.T) {
 	mech := attn.Names()[0]
-	a, _, err := Fit(context.Background(), tinyRecipe, mech, 1, nil)
+	a, _, err := Fit(context.Background(), tinyRecipe, mech, 1, Fitting{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _, err := Fit(context.Background(), tinyRecipe, mech, 1, nil)
+	b, _, err := Fit(context.Background(), tinyRecipe, mech, 1, Fitting{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err := Fit(context.Background(), tinyRecipe, mech, 2, nil)
+	c, _, err := Fit(context.Background(), tinyRecipe, mech, 2, Fitting{})
 	if err != nil {
 		t.Fatal(err)
 	}

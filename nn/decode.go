@@ -24,8 +24,16 @@ func (a *Attention) NewState(batch int) (*AttentionState, error) {
 		return nil, fmt.Errorf("%s: decode: want a mechanism that decodes", a.Info.Name)
 	}
 	shape := a.cfg.Shape
-	if shape.Mask != attn.Causal {
-		return nil, fmt.Errorf("%s: decode under mask %v: want causal", a.Info.Name, shape.Mask)
+	switch shape.Mask {
+	case attn.Causal:
+	case attn.Cross:
+		for i := range a.inputs {
+			if in := &a.inputs[i]; in.From == attn.QuerySide && (in.conv != nil || in.shift != nil) {
+				return nil, fmt.Errorf("%s: decode under mask %v: input %s reads the queries before: want one that does not", a.Info.Name, shape.Mask, in.Name)
+			}
+		}
+	default:
+		return nil, fmt.Errorf("%s: decode under mask %v: want causal or cross", a.Info.Name, shape.Mask)
 	}
 	shape.Batch = batch
 	state, err := m.NewState(shape)
@@ -33,6 +41,9 @@ func (a *Attention) NewState(batch int) (*AttentionState, error) {
 		return nil, err
 	}
 	s := &AttentionState{State: state, layer: a, batch: batch, tails: make([][]float32, len(a.inputs))}
+	if shape.Mask == attn.Cross {
+		return s, nil // the memory comes at once: nothing goes on from its end
+	}
 	for i := range a.inputs {
 		in := &a.inputs[i]
 		if in.conv != nil {
@@ -76,9 +87,40 @@ func (s *AttentionState) Reorder(from []int) error {
 	return nil
 }
 
+// Remember gives a cross-attention layer's empty state the memory [batch·keys, width] that all later queries of Extend read, so
+// that its keys and values are computed once. p is laid out with that many keys and no queries; p.Segments, unless nil,
+// say how many keys each row has.
+func (a *Attention) Remember(p *Pass, s *AttentionState, memory autograd.Var) error {
+	if a.cfg.Shape.Mask != attn.Cross {
+		return fmt.Errorf("%s: memory under mask %v: want cross", a.Info.Name, a.cfg.Shape.Mask)
+	}
+	for row := range s.batch {
+		if n := s.State.Len(row); n > 0 {
+			return fmt.Errorf("%s: row %d remembers %d tokens: want an empty state", a.Info.Name, row, n)
+		}
+	}
+	_, err := a.extend(p, s, p.Tape.Zeros(0, a.cfg.Dim), memory, nil)
+	return err
+}
+
 // Extend is Forward for the tokens of x [batch·n, width] that follow those that s has seen. p.Start holds the lengths of
-// the rows in s; p.Segments, unless nil, says how many tokens each row brings, from its start on.
+// the rows in s; p.Segments, unless nil, says how many tokens each row brings, from its start on. In cross-attention x asks the
+// memory that Remember took, and p is laid out with n queries and no keys.
 func (a *Attention) Extend(p *Pass, s *AttentionState, x, add autograd.Var) (autograd.Var, error) {
+	memory, going := x, s
+	if a.cfg.Shape.Mask == attn.Cross {
+		memory, going = p.Tape.Zeros(0, a.cfg.Memory), nil
+	}
+	o, err := a.extend(p, s, x, memory, going)
+	if err != nil {
+		return autograd.None, err
+	}
+	s.keepSource(p, x)
+	return a.finish(p.Tape, x, o, add), nil
+}
+
+// extend extends the mechanism's state by memory and returns its output for x. Convolutions and shifts go on from going, unless nil.
+func (a *Attention) extend(p *Pass, s *AttentionState, x, memory autograd.Var, going *AttentionState) (autograd.Var, error) {
 	t := p.Tape
 	if !t.NoGrad {
 		return autograd.None, fmt.Errorf("%s: decode: want a tape without gradients", a.Info.Name)
@@ -86,15 +128,10 @@ func (a *Attention) Extend(p *Pass, s *AttentionState, x, add autograd.Var) (aut
 	if s.layer != a {
 		return autograd.None, fmt.Errorf("%s: decode: want a state of this layer", a.Info.Name)
 	}
-	if err := a.project(p, x, x, s); err != nil {
+	if err := a.project(p, x, memory, going); err != nil {
 		return autograd.None, err
 	}
-	o, err := t.Extend(a.call(p), s.State)
-	if err != nil {
-		return autograd.None, err
-	}
-	s.keepSource(p, x)
-	return a.finish(t, x, o, add), nil
+	return t.Extend(a.call(p), s.State)
 }
 
 // eachRow calls f for every row that brings tokens: the index of its first, their number, and how many came before.

@@ -57,7 +57,7 @@ type Info struct {
 type Metric struct {
 	Unit   string  // its name, as in a benchmark line: bits/byte, accuracy, accuracy@8
 	Better string  // "lower" or "higher"
-	Chance float64 // what a model without knowledge gets
+	Chance float64 // what a model without knowledge gets; NaN for a cost, which has none
 	Help   string
 }
 

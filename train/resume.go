@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"attnbench/model"
 )
 
 // progress is what a checkpoint keeps of a run beside its tensors.
@@ -51,6 +53,13 @@ func (r *run) save() error {
 		return err
 	}
 	c := &Checkpoint{Meta: map[string]string{"run": r.identity(), "progress": string(state)}}
+	if m, ok := r.Model.(interface{ Spec() model.Config }); ok {
+		spec, err := json.Marshal(m.Spec())
+		if err != nil {
+			return err
+		}
+		c.Meta["model"] = string(spec)
+	}
 	for i, p := range r.opt.params {
 		c.Tensors = append(c.Tensors, Tensor{Name: p.Name, Shape: p.Shape, Data: p.Data})
 		c.Tensors = append(c.Tensors, r.kept(i)...)

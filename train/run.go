@@ -13,7 +13,6 @@ import (
 	"attnbench/attn"
 	"attnbench/autograd"
 	"attnbench/internal/kernel"
-	"attnbench/model"
 	"attnbench/task"
 )
 
@@ -218,8 +217,8 @@ func (r *run) step() (Progress, error) {
 	n := r.Result.Steps + 1
 	p := Progress{Step: n, Steps: r.Settings.Steps, Rate: r.rate.Rate(n)}
 	batch := r.Task.Train(r.Seed, n-1, r.Batch)
-	if m, ok := r.Model.(*model.LM); ok {
-		m.Step = uint64(n)
+	if m, ok := r.Model.(interface{ SetStep(uint64) }); ok {
+		m.SetStep(uint64(n))
 	}
 	var err error
 	if p.Loss, p.Tokens, err = accumulate(r.tape, r.Model, pieces(batch, r.Micro)); err != nil {
