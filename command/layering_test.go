@@ -20,6 +20,7 @@ const module = "attnbench/"
 // judged by its longest prefix here.
 var layers = [][]string{
 	{"internal"},
+	{"text"},
 	{"attn"},
 	{"attn/internal", "attn/tile", "attn/attntest"},
 	{"autograd"},
@@ -57,7 +58,7 @@ func under(dir, prefix string) bool { return dir == prefix || strings.HasPrefix(
 
 func mechanism(dir string) bool {
 	layer, prefix := layerOf(dir)
-	return layer >= 0 && strings.HasPrefix(prefix, "attn/") && prefix != "attn/all" && slices.Contains(layers[5], prefix)
+	return layer >= 0 && strings.HasPrefix(prefix, "attn/") && prefix != "attn/all" && slices.Contains(layers[6], prefix)
 }
 
 // eachFile parses the module's Go files, those of nested modules left out.
