@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -265,7 +266,9 @@ func (t *training) beside(table *results.Table) error {
 func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
 	chance := task.Baseline{Name: "chance"}
 	for _, m := range info.Metrics {
-		chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
+		if !math.IsNaN(m.Chance) { // it has one
+			chance.Values = append(chance.Values, task.Value{Unit: m.Unit, Value: m.Chance})
+		}
 	}
 	for _, b := range append([]task.Baseline{chance}, list...) {
 		values := map[string]float64{}
