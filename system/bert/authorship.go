@@ -49,6 +49,9 @@ func (o Authorship) New() (system.System, error) {
 	if !slices.Contains(bert.Pools, o.Pool) {
 		return nil, options.Error("pool", o.Pool, strings.Join(bert.Pools, " or "))
 	}
+	if o.Valid {
+		return nil, options.Error("valid", o.Valid, "false: the books have no validation part for authors")
+	}
 	if err := o.Schedule.check(); err != nil {
 		return nil, err
 	}

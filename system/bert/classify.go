@@ -39,6 +39,7 @@ const tuningDecay = 0.01
 type textSet struct {
 	name        string
 	train, test string // files
+	valid       string // file; empty for a part of train, held out
 	parse       func(r io.Reader) ([]labelled, error)
 	outside     string // the class of texts that belong to none; empty where there are no such texts
 	classes     int
@@ -46,8 +47,8 @@ type textSet struct {
 }
 
 var textSets = []textSet{
-	{"banking77", "train.csv", "test.csv", parseCSV, "", 77, 600},
-	{"clinc150", "train.tsv", "test.tsv", parseTSV, "oos", 151, 600},
+	{"banking77", "train.csv", "test.csv", "", parseCSV, "", 77, 600},
+	{"clinc150", "train.tsv", "test.tsv", "valid.tsv", parseTSV, "oos", 151, 600},
 }
 
 // labelled is a text with its class.
@@ -81,7 +82,7 @@ func (o Classify) New() (system.System, error) {
 		Name: system.Spell("classify", o, classifyDefaults), Title: "text classification, " + o.Set, Mech: "self-attention", Steps: x.set.steps,
 		Recipe: fmt.Sprintf("classify 1 %+v decay %v from %s", o, tuningDecay, origin), Sets: []string{o.Set, booksSet},
 		Metrics: []task.Metric{{Unit: "accuracy", Better: "higher", Chance: chance, Help: "fraction of the texts that get their class"}},
-		Floors:  knownFloors("classify", o.Set, true),
+		Floors:  knownFloors("classify", o.Set, !o.Valid),
 	}
 	if x.set.outside != "" {
 		x.info.Metrics = []task.Metric{
@@ -100,7 +101,7 @@ func (x *classify) Info() system.Info { return x.info }
 
 // Fit trains one classifier.
 func (x *classify) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
-	training, test, err := x.set.read(&f)
+	training, test, err := x.set.read(&f, x.o.Valid)
 	if err != nil {
 		return system.Result{}, err
 	}
@@ -134,6 +135,9 @@ type texts struct {
 
 // fitTexts trains a classifier of whole texts.
 func fitTexts(ctx context.Context, f *system.Fit, info *system.Info, s Schedule, from *start, pool string, x texts) (system.Result, error) {
+	if len(x.train) == 0 || len(x.test) == 0 {
+		return system.Result{}, fmt.Errorf("data set %s: %d texts to train on and %d to test on: want the whole set", info.Sets[0], len(x.train), len(x.test))
+	}
 	encode := func(list []labelled) (out []example, err error) {
 		for _, t := range list {
 			e := unlabelled(framed(from.words, from.words.Encode(t.text)))
@@ -173,27 +177,40 @@ func fitTexts(ctx context.Context, f *system.Fit, info *system.Info, s Schedule,
 	return fit(ctx, f, info, s, tuningDecay, m, k, from.variant())
 }
 
-// read reads the training and test texts of a set.
-func (s *textSet) read(f *system.Fit) (training, test []labelled, err error) {
-	dir, err := f.Set(s.name, s.train, s.test)
+// read reads the texts to train on and to test on. With valid the test is the validation part, which is held out of the training texts where
+// the set has none: 10 texts of each class, or half of them.
+func (s *textSet) read(f *system.Fit, valid bool) (training, test []labelled, err error) {
+	file := s.test
+	if valid && s.valid != "" {
+		file = s.valid
+	}
+	dir, err := f.Set(s.name, s.train, file)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, p := range []struct {
-		file string
-		to   *[]labelled
-	}{{s.train, &training}, {s.test, &test}} {
-		r, err := os.Open(filepath.Join(dir, p.file))
-		if err != nil {
-			return nil, nil, err
-		}
-		*p.to, err = s.parse(r)
-		r.Close()
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, p.file), err)
-		}
+	if training, err = s.readFile(filepath.Join(dir, s.train)); err != nil {
+		return nil, nil, err
 	}
-	return training, test, nil
+	if valid && s.valid == "" {
+		all := choose(training, classOf, len(training)-1, 0) // by turns from each class
+		n := min(10*len(classesOf(training)), len(training)/2)
+		return all[n:], all[:n], nil
+	}
+	test, err = s.readFile(filepath.Join(dir, file))
+	return training, test, err
+}
+
+func (s *textSet) readFile(path string) ([]labelled, error) {
+	r, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	list, err := s.parse(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return list, nil
 }
 
 // parseCSV reads text and class from quoted, comma-separated cells behind a header line.

@@ -39,7 +39,7 @@ func computeFloors(t *testing.T, data string) (list []floor) {
 	}
 	list = append(list, floor{"bert-mlm", "", "frequency", frequencies(encoded(books, "train", vocabulary), k.test, vocabulary.Size())})
 	for _, s := range textSets {
-		training, test, err := s.read(f)
+		training, test, err := s.read(f, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func computeFloors(t *testing.T, data string) (list []floor) {
 		classified("authorship", fmt.Sprint(n), "", passages(books, "train", n, nil), passages(books, "test", n, nil))
 	}
 	for _, s := range entitySets {
-		training, test, err := s.read(f)
+		training, test, err := s.read(f, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ func init() { system.Register("ner", nerDefaults, NER.New) }
 // NER holds the options of finding named entities, spelled ner:set=wnut17,examples=500.
 type NER struct {
 	Set  string `opt:"set"`  // litbank-ner, wnut17 or uner-zh
-	Span int    `opt:"span"` // most pieces of a text that is trained on, cut between sentences; 0 for the set's whole documents or sentences
+	Span int    `opt:"span"` // pieces, at most, of the texts that half of the training documents are cut into, others each epoch; 0 for none: all are whole
 	Tuning
 	Size
 	Schedule
@@ -87,7 +87,7 @@ func (o NER) New() (system.System, error) {
 	x.info = system.Info{
 		Name: system.Spell("ner", o, nerDefaults), Title: "named entities, " + o.Set, Mech: "self-attention", Steps: x.set.steps,
 		Recipe: fmt.Sprintf("ner 1 %+v decay %v from %s", o, tuningDecay, origin), Sets: []string{o.Set, booksSet},
-		Metrics: append(metrics, costs()...), Floors: knownFloors("ner", o.Set, true),
+		Metrics: append(metrics, costs()...), Floors: knownFloors("ner", o.Set, !o.Valid),
 	}
 	if x.set.own {
 		x.info.Sets = x.info.Sets[:1]
@@ -100,7 +100,7 @@ func (x *ner) Info() system.Info { return x.info }
 
 // Fit trains one tagger.
 func (x *ner) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
-	training, test, err := x.set.read(&f)
+	training, test, err := x.set.read(&f, x.o.Valid)
 	if err != nil {
 		return system.Result{}, err
 	}
@@ -114,7 +114,11 @@ func (x *ner) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
 	}
 	encode := func(docs []conll.Document, span int, r *rand.Rand) (list []example, err error) {
 		for _, d := range docs {
-			cut, err := x.encode(from.words, d, span, r)
+			most := span
+			if span > 0 && r.IntN(2) == 0 {
+				most = 0
+			}
+			cut, err := x.encode(from.words, d, most, r)
 			if err != nil {
 				return nil, err
 			}
@@ -208,24 +212,25 @@ func (x *ner) sentence(words *wordpiece.Vocabulary, s conll.Sentence) (example, 
 	return e, nil
 }
 
-// read reads the training and test texts of a set.
-func (s *entitySet) read(f *system.Fit) (training, test []conll.Document, err error) {
-	dir, err := f.Set(s.name, "train.conll", "test.conll")
+// read reads the texts to train on and to test on; with valid these are the validation part.
+func (s *entitySet) read(f *system.Fit, valid bool) (training, test []conll.Document, err error) {
+	files := []string{"train.conll", "test.conll"}
+	if valid {
+		files[1] = "dev.conll"
+	}
+	dir, err := f.Set(s.name, files...)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, p := range []struct {
-		file string
-		to   *[]conll.Document
-	}{{"train.conll", &training}, {"test.conll", &test}} {
-		r, err := os.Open(filepath.Join(dir, p.file))
+	for i, to := range []*[]conll.Document{&training, &test} {
+		r, err := os.Open(filepath.Join(dir, files[i]))
 		if err != nil {
 			return nil, nil, err
 		}
-		*p.to, err = s.parse(r)
+		*to, err = s.parse(r)
 		r.Close()
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, p.file), err)
+			return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, files[i]), err)
 		}
 	}
 	return training, test, nil

@@ -28,6 +28,7 @@ type Schedule struct {
 type Tuning struct {
 	Init     options.Path `opt:"init"`     // file of bert-mlm to start from, MECH in it stands for the mechanism; empty to start from nothing
 	Examples int          `opt:"examples"` // to train on, drawn by the seed; 0 for all
+	Valid    bool         `opt:"valid"`    // score the validation part in place of the test: to choose other options by
 }
 
 var size = Size{Dim: 128, Layers: 4, Heads: 4, Positions: "rope", Pieces: 4096}
