@@ -24,6 +24,7 @@ func init() { system.Register("bert-mlm", maskedDefaults, Masked.New) }
 type Masked struct {
 	Length int     `opt:"length"` // pieces of a row, the two special ones included
 	Share  float64 `opt:"share"`  // of the pieces that are chosen
+	Valid  bool    `opt:"valid"`  // score the validation part in place of the test: to choose other options by
 	Size
 	Schedule
 }
@@ -135,7 +136,11 @@ func (x *masked) task(books []book, words *wordpiece.Vocabulary) (*batches, erro
 	if err != nil {
 		return nil, err
 	}
-	training, test := encoded(books, "train", words), encoded(books, "test", words)
+	part := "test"
+	if x.o.Valid {
+		part = "valid"
+	}
+	training, test := encoded(books, "train", words), encoded(books, part, words)
 	k := &batches{pad: words.Pad, tokens: max(x.o.Tokens, x.o.Length), score: func() task.Score { return new(maskedScore) }}
 	k.epoch = func(_ int, r *rand.Rand) []example {
 		return x.rows(training, words, mask, r)
