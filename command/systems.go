@@ -2,5 +2,6 @@ package command
 
 // The systems that train knows.
 import (
+	_ "attnbench/system/bert"
 	_ "attnbench/system/translate"
 )

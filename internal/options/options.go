@@ -1,7 +1,8 @@
 // Package options parses and writes the options of mechanisms and tasks: one spelling,
 // name=value,name=value, into one typed struct.
 //
-// Fields tagged `opt:"name"` are the options: bool, int, uint64, float64, string, and Path.
+// Fields tagged `opt:"name"` are the options: bool, int, uint64, float64, string, and Path. Those of an embedded struct
+// stand where it does.
 package options
 
 import (
@@ -91,8 +92,11 @@ func Describe(o any) []Option {
 	}
 	var list []Option
 	for i := range v.NumField() {
-		if tag, ok := v.Type().Field(i).Tag.Lookup("opt"); ok {
+		f := v.Type().Field(i)
+		if tag, ok := f.Tag.Lookup("opt"); ok {
 			list = append(list, Option{tag, typeName(v.Field(i)), text(v.Field(i))})
+		} else if f.Anonymous && f.IsExported() {
+			list = append(list, Describe(v.Field(i).Interface())...)
 		}
 	}
 	return list
@@ -115,8 +119,14 @@ func field(v reflect.Value, name string) (reflect.Value, bool) {
 		return reflect.Value{}, false
 	}
 	for i := range v.NumField() {
-		if tag, ok := v.Type().Field(i).Tag.Lookup("opt"); ok && tag == name {
+		f := v.Type().Field(i)
+		if tag, ok := f.Tag.Lookup("opt"); ok && tag == name {
 			return v.Field(i), true
+		}
+		if f.Anonymous && f.IsExported() {
+			if x, ok := field(v.Field(i), name); ok {
+				return x, true
+			}
 		}
 	}
 	return reflect.Value{}, false

@@ -83,3 +83,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+type Shared struct {
+	Dim  int `opt:"dim"`
+	Deep bool
+}
+
+type outer struct {
+	Set string `opt:"set"`
+	Shared
+	Rate float64 `opt:"rate"`
+}
+
+// TestEmbedded: the options of an embedded struct are those of the whole, in its place.
+func TestEmbedded(t *testing.T) {
+	defaults := outer{Set: "a", Shared: Shared{Dim: 2}, Rate: 1}
+	o := defaults
+	if err := Parse("rate=2,dim=3,set=b", &o); err != nil {
+		t.Fatal(err)
+	}
+	if got := Spell(o, defaults); o.Dim != 3 || got != "set=b,dim=3,rate=2" {
+		t.Errorf("%+v, spelled %q", o, got)
+	}
+	if err := Parse("deep=true", &o); err == nil || !strings.Contains(err.Error(), "want one of set, dim, rate") {
+		t.Errorf("error %v", err)
+	}
+}
