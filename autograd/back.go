@@ -35,6 +35,7 @@ const (
 	opSumCols
 	opCrossEntropy
 	opAttention
+	opRecur
 )
 
 // back adds to the gradients of o's operands, from g, the gradient of its output. It may use up g.
@@ -91,6 +92,8 @@ func (t *Tape) back(o *op, g []float32) error {
 		t.backSumCols(o, g)
 	case opCrossEntropy:
 		t.backCrossEntropy(o, g)
+	case opRecur:
+		t.backRecur(o, g)
 	case opAttention:
 		return t.backAttention(o, g)
 	}

@@ -43,17 +43,18 @@ const None Var = 0
 type Tape struct {
 	NoGrad bool // inference: compute values, record nothing
 
-	ws    *attn.Workspace
-	arena *attn.Arena
-	own   attn.Arena // what arena points to, unless Attach gave another
-	nodes []node     // nodes[0] is None
-	ops   []op
-	one   op      // the record of an operation that is not kept
-	calls []*call // of Attention, used again
-	ncall int
-	free  []buffer // gradients that are done with
-	taken bool     // the operation that Backward is at has given its gradient away
-	dry   *measure // set: nothing is computed, see Measure
+	ws     *attn.Workspace
+	arena  *attn.Arena
+	own    attn.Arena // what arena points to, unless Attach gave another
+	nodes  []node     // nodes[0] is None
+	ops    []op
+	one    op      // the record of an operation that is not kept
+	calls  []*call // of Attention, used again
+	ncall  int
+	recurs []Recurrence
+	free   []buffer // gradients that are done with
+	taken  bool     // the operation that Backward is at has given its gradient away
+	dry    *measure // set: nothing is computed, see Measure
 }
 
 // node is one value.
@@ -117,7 +118,8 @@ func (t *Tape) forget() {
 	clear(t.nodes) // let go of the parameters
 	clear(t.ops)
 	clear(t.free)
-	t.nodes, t.ops, t.free, t.ncall = t.nodes[:1], t.ops[:0], t.free[:0], 0
+	clear(t.recurs)
+	t.nodes, t.ops, t.free, t.recurs, t.ncall = t.nodes[:1], t.ops[:0], t.free[:0], t.recurs[:0], 0
 }
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass
