@@ -1,0 +1,6 @@
+package command
+
+// The systems that train knows.
+import (
+	_ "attnbench/system/prose"
+)
