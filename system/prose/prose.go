@@ -154,7 +154,7 @@ func (o Prose) model(mech string, seed uint64) (train.Model, error) {
 	var err error
 	if slices.Contains(rnn.Cells, mech) {
 		c := rnn.Config{Cell: mech, Vocab: 256, Layers: 2, Seed: seed}
-		c.Dim = (rnn.Dim(c, o.Params) + 2) / 4 * 4 // what vectors like
+		c.Dim = max(4, (rnn.Dim(c, o.Params)+2)/4*4) // what vectors like
 		m, err = rnn.New(c)
 	} else {
 		m, err = o.attention(mech, seed)
