@@ -19,7 +19,7 @@ ngram  2 = 2
 -99	<s>	-0.30103
 -0.30103	a	-0.1
 -0.60206 b
--0.60206	</s>
+-12.5	</s>
 
 \2-grams:
 -0.1 <s> a
@@ -42,7 +42,7 @@ func TestReadARPA(t *testing.T) {
 		want    float64 // logarithm
 	}{
 		{nil, 1, -0.30103}, {[]int32{0}, 1, -0.1}, {[]int32{0}, 2, -0.30103 - 0.60206},
-		{[]int32{1}, 2, -0.1 - 0.60206}, {[]int32{1, 2}, 1, -0.2}, {[]int32{2}, 3, -0.60206}, {[]int32{3}, 1, -0.30103},
+		{[]int32{1}, 2, -0.1 - 0.60206}, {[]int32{1, 2}, 1, -0.2}, {[]int32{2}, 3, -12.5}, {[]int32{3}, 1, -0.30103},
 	} {
 		if got := math.Log10(prob(m, c.context, c.next)); math.Abs(got-c.want) > 1e-9 {
 			t.Errorf("log p(%d | %v) = %v: want %v", c.next, c.context, got, c.want)
