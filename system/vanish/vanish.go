@@ -44,13 +44,22 @@ const (
 	gradientRows = 64
 )
 
-// settings are the same for all models.
-func settings(steps int) train.Settings {
-	return train.Settings{Steps: steps, Batch: 32, Rate: 0.004, Warmup: steps / 20, Decay: 0.01, Clip: 1, Beta2: 0.95}
+// recipe is the copying problem's own: its decoder is the Transformer, whose parameters the recurrent models have to within a few hundredths.
+func recipe() train.NamedRecipe {
+	r, err := train.RecipeNamed("copy")
+	if err != nil {
+		panic(err) // one of the frozen recipes
+	}
+	return r
 }
 
-// decoder is the Transformer, whose parameters the recurrent models have to within a few hundredths.
-var decoder = model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "none", Tied: true}
+// settings are the same for all models.
+func settings(steps int) train.Settings {
+	s := recipe().Settings
+	s.Warmup = s.Warmup * steps / s.Steps
+	s.Steps = steps
+	return s
+}
 
 // distances are those that gradients are measured at, the loss's own token first.
 func (o Vanish) distances() []int {
@@ -62,12 +71,13 @@ func (o Vanish) distances() []int {
 }
 
 func (o Vanish) Info() system.Info {
+	r := recipe()
 	info := system.Info{
 		Name:   system.Spell("vanish", o, defaults),
 		Title:  "how far back a model remembers",
 		Mech:   "the attention of a decoder; or elman, gru, lstm",
-		Recipe: fmt.Sprintf("vanish 1\n%+v\n%+v\n%d\n", settings(0), decoder, gradientRows),
-		Steps:  600,
+		Recipe: fmt.Sprintf("vanish 1\n%v%d\n", r.Recipe, gradientRows),
+		Steps:  r.Settings.Steps,
 	}
 	if t, err := o.task(); err == nil {
 		info.Metrics = t.Info().Metrics
@@ -92,7 +102,7 @@ type Model interface {
 
 // model returns a model before training, and the width of its inputs.
 func (o Vanish) model(mech string, info task.Info, seed uint64) (Model, int, error) {
-	c := decoder
+	c := recipe().Model
 	c.Vocab, c.MaxLen, c.Seed, c.Attention = info.Vocab, info.Length, seed, mech
 	if !slices.Contains(rnn.Cells, mech) {
 		if _, err := attn.Pattern(mech); err != nil {
