@@ -57,9 +57,9 @@ type Recurrence struct {
 	dh, dc []float32 // [batch, hidden]: what a step hands to the one before
 }
 
-// recurRows is how many sequences a task takes through all steps: enough for the tiles of a product to use a panel of U from the nearest
-// cache, few enough for every core to have a task.
-const recurRows = 8
+// group is how many sequences a task takes through all steps: up to 8, enough for the tiles of a product to use a panel of U from the nearest
+// cache, but no more than half of them, so that there is a second task. States do not depend on it.
+func (r *Recurrence) group() int { return min(8, (r.Batch+1)/2) }
 
 // Recur returns the states h_t [batch·steps, hidden] of all steps, and the cells of LSTM, laid out in the same way.
 //
@@ -117,7 +117,7 @@ func (t *Tape) recur(r *Recurrence, q product, f func(s *attn.Scratch, a *recurA
 	}
 	attn.Parallel(t.ws, panels, 0, q, func(_ *attn.Scratch, q *product, task int) { q.pack(task) })
 	r.panels = q.panels
-	attn.Parallel(t.ws, (r.Batch+recurRows-1)/recurRows, 0, recurArgs{t, r}, f)
+	attn.Parallel(t.ws, (r.Batch+r.group()-1)/r.group(), 0, recurArgs{t, r}, f)
 	r.panels = nil
 }
 
@@ -158,8 +158,8 @@ func (r *Recurrence) before(t *Tape, states []float32, first Var, b, s int) []fl
 }
 
 func recurForward(_ *attn.Scratch, a *recurArgs, task int) {
-	r, lo := a.r, task*recurRows
-	hi := min(lo+recurRows, r.Batch)
+	r, lo := a.r, task*a.r.group()
+	hi := min(lo+r.group(), r.Batch)
 	hu := kernel.Rows(r.hu[lo*r.width:], r.width)
 	for s := range r.Steps {
 		if h := r.stateBefore(a.t, lo, s); h.Data != nil {

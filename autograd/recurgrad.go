@@ -49,8 +49,8 @@ func (t *Tape) backRecur(o *op, g []float32) {
 }
 
 func recurBackward(_ *attn.Scratch, a *recurArgs, task int) {
-	r, lo := a.r, task*recurRows
-	hi := min(lo+recurRows, r.Batch)
+	r, lo := a.r, task*a.r.group()
+	hi := min(lo+r.group(), r.Batch)
 	dh := r.dh[lo*r.hidden : hi*r.hidden]
 	clear(dh)
 	if r.dc != nil {
