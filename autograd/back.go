@@ -36,6 +36,7 @@ const (
 	opCrossEntropy
 	opAttention
 	opLSTM
+	opRecur
 )
 
 // back adds to the gradients of o's operands, from g, the gradient of its output. It may use up g.
@@ -94,6 +95,8 @@ func (t *Tape) back(o *op, g []float32) error {
 		t.backCrossEntropy(o, g)
 	case opLSTM:
 		t.backLSTM(o, g)
+	case opRecur:
+		t.backRecur(o, g)
 	case opAttention:
 		return t.backAttention(o, g)
 	}

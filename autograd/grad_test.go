@@ -233,7 +233,7 @@ func gradCases() []gradCase {
 			return mat64{1, 1, []float64{total / 3}}
 		})
 	}
-	return cs
+	return append(cs, recurCases()...)
 }
 
 func TestGradients(t *testing.T) {

@@ -43,18 +43,19 @@ const None Var = 0
 type Tape struct {
 	NoGrad bool // inference: compute values, record nothing
 
-	ws    *attn.Workspace
-	arena *attn.Arena
-	own   attn.Arena // what arena points to, unless Attach gave another
-	nodes []node     // nodes[0] is None
-	ops   []op
-	one   op      // the record of an operation that is not kept
-	calls []*call // of Attention, used again
-	ncall int
-	lstms []AttentiveLSTM
-	free  []buffer // gradients that are done with
-	taken bool     // the operation that Backward is at has given its gradient away
-	dry   *measure // set: nothing is computed, see Measure
+	ws     *attn.Workspace
+	arena  *attn.Arena
+	own    attn.Arena // what arena points to, unless Attach gave another
+	nodes  []node     // nodes[0] is None
+	ops    []op
+	one    op      // the record of an operation that is not kept
+	calls  []*call // of Attention, used again
+	ncall  int
+	lstms  []AttentiveLSTM
+	recurs []Recurrence
+	free   []buffer // gradients that are done with
+	taken  bool     // the operation that Backward is at has given its gradient away
+	dry    *measure // set: nothing is computed, see Measure
 }
 
 // node is one value.
@@ -119,7 +120,8 @@ func (t *Tape) forget() {
 	clear(t.ops)
 	clear(t.free)
 	clear(t.lstms)
-	t.nodes, t.ops, t.free, t.ncall, t.lstms = t.nodes[:1], t.ops[:0], t.free[:0], 0, t.lstms[:0]
+	clear(t.recurs)
+	t.nodes, t.ops, t.free, t.ncall, t.lstms, t.recurs = t.nodes[:1], t.ops[:0], t.free[:0], 0, t.lstms[:0], t.recurs[:0]
 }
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass

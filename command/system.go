@@ -14,11 +14,11 @@ import (
 
 // fitting is what one train command does with a whole system.
 type fitting struct {
-	cmd                          *cobra.Command
-	spec, data, out, checkpoints string
-	mechs                        []string
-	seed                         uint64
-	count, steps                 int
+	cmd                                *cobra.Command
+	spec, data, out, plot, checkpoints string
+	mechs                              []string
+	seed                               uint64
+	count, steps                       int
 }
 
 func (t *fitting) run(f results.Format) error {
@@ -54,6 +54,9 @@ func (t *fitting) run(f results.Format) error {
 		return err
 	}
 	warn(t.cmd, warnings...)
+	if err := curves(t.plot, tables); err != nil {
+		return err
+	}
 	for _, table := range tables {
 		addBaselines(table, &task.Info{Name: info.Name, Metrics: info.Metrics}, info.Floors)
 	}

@@ -46,7 +46,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	}
 	format := addFormat(cmd)
 	var mechs specsFlag
-	var spec, named, out, data, checkpoints, save string
+	var spec, named, out, data, checkpoints, save, plot string
 	var seed uint64
 	var count int
 	var r harness.Recipe
@@ -60,6 +60,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.StringVar(&data, "data", "", "folder with the data sets of a system")
 	f.StringVar(&checkpoints, "checkpoints", "", "folder for the checkpoints of the models, which a later run goes on from and generate reads")
 	f.StringVar(&save, "save", "", "folder for the trained models, one folder each, which eval reads; not for systems")
+	f.StringVar(&plot, "plot", "", "file, .svg or .png, for curves of the units that are numbered, such as accuracy@4")
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
@@ -88,7 +89,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
 			}
-			y := &fitting{cmd: cmd, spec: spec, data: data, mechs: mechs, seed: seed, count: count, steps: r.Train.Steps, out: out, checkpoints: checkpoints}
+			y := &fitting{cmd: cmd, spec: spec, data: data, mechs: mechs, seed: seed, count: count, steps: r.Train.Steps, out: out, plot: plot, checkpoints: checkpoints}
 			return y.run(format.Format)
 		}
 		if _, err := task.New(spec); err != nil {
@@ -105,7 +106,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		change(&recipe, r, cmd.Flags().Changed)
-		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save, checkpoints: checkpoints}
+		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save, plot: plot, checkpoints: checkpoints}
 		return t.run(format.Format)
 	}
 	return cmd
@@ -161,6 +162,7 @@ type training struct {
 	count  int
 	out    string
 	save   string // folder for the models; empty for none
+	plot   string
 
 	checkpoints string
 }
@@ -180,12 +182,26 @@ func (t *training) run(f results.Format) error {
 		return err
 	}
 	warn(t.cmd, warnings...)
+	if err := curves(t.plot, tables); err != nil {
+		return err
+	}
 	for _, table := range tables {
 		if err := t.beside(table); err != nil {
 			return err
 		}
 	}
 	return results.WriteTables(t.cmd.OutOrStdout(), f, tables)
+}
+
+// curves draws the tables of one command to a file, unless its name is empty.
+func curves(path string, tables []*results.Table) error {
+	if path == "" {
+		return nil
+	}
+	if len(tables) != 1 {
+		return fmt.Errorf("plot %s: %d tables: want one", path, len(tables))
+	}
+	return results.WriteCurves(path, tables[0])
 }
 
 // collect runs the jobs, into and from the file unless its name is empty, and returns their records.

@@ -27,6 +27,7 @@ type LM struct {
 	head      nn.Linear // unless tied
 	pass      nn.Pass
 	segments  []attn.Segment // of the last Extend
+	watch     []float32
 }
 
 type layer struct {
@@ -108,6 +109,9 @@ func (m *LM) Buffers() []nn.Buffer {
 	return all
 }
 
+// WatchInputs makes Backward add the gradient of the embedded tokens, [rows·length, dim], to grad, in place of that of the embedding; nil ends it.
+func (m *LM) WatchInputs(grad []float32) { m.watch = grad }
+
 // Update lets the mechanisms change their buffers, once an optimiser step, after Backward and before the tape's Reset.
 func (m *LM) Update(ws *attn.Workspace) error {
 	for _, l := range m.layers {
@@ -120,15 +124,7 @@ func (m *LM) Update(ws *attn.Workspace) error {
 
 // checkTokens compares a batch with the model.
 func (m *LM) checkTokens(tokens []int32, rows, length int) error {
-	if rows < 0 || length < 0 || len(tokens) != rows*length {
-		return fmt.Errorf("model: %d tokens: want %d rows of %d", len(tokens), rows, length)
-	}
-	for i, x := range tokens {
-		if x < 0 || int(x) >= m.Config.Vocab {
-			return fmt.Errorf("model: token %d is %d: want 0 to %d", i, x, m.Config.Vocab-1)
-		}
-	}
-	return nil
+	return CheckTokens(tokens, rows, length, m.Config.Vocab)
 }
 
 // Hidden returns the normalised output of the last layer, [rows·length, dim], for tokens [rows, length]. segments cut rows of packed or
@@ -149,6 +145,10 @@ func (m *LM) hidden(t *autograd.Tape, tokens []int32, l nn.Layout, s *State) (au
 	}
 	p.Begin(l)
 	x := m.embedding.Forward(t, tokens)
+	if m.watch != nil {
+		rows, cols := t.Dims(x)
+		x = t.Input(t.Value(x), m.watch, rows, cols)
+	}
 	if m.positions != nil {
 		for _, pos := range p.Positions() {
 			if int(pos) >= m.Config.MaxLen {
@@ -222,29 +222,15 @@ func (m *LM) LossSmoothed(t *autograd.Tape, tokens, labels []int32, rows, length
 
 // labelled returns the hidden rows at labelled positions, and their labels.
 func (m *LM) labelled(t *autograd.Tape, tokens, labels []int32, rows, length int, segments []attn.Segment) (autograd.Var, []int32, error) {
-	if len(labels) != len(tokens) {
-		return autograd.None, nil, fmt.Errorf("model: %d labels for %d tokens: want one a token", len(labels), len(tokens))
-	}
-	count := 0
-	for i, l := range labels {
-		if l != autograd.Ignored {
-			if l < 0 || int(l) >= m.Config.Vocab {
-				return autograd.None, nil, fmt.Errorf("model: label %d is %d: want -1 to %d", i, l, m.Config.Vocab-1)
-			}
-			count++
-		}
+	if err := CheckLabels(tokens, labels, m.Config.Vocab); err != nil {
+		return autograd.None, nil, err
 	}
 	h, err := m.Hidden(t, tokens, rows, length, segments)
-	if err != nil || count == len(labels) {
-		return h, labels, err
+	if err != nil {
+		return autograd.None, nil, err
 	}
-	at, targets := t.Ints(count)[:0], t.Ints(count)[:0]
-	for i, l := range labels {
-		if l != autograd.Ignored {
-			at, targets = append(at, int32(i)), append(targets, l)
-		}
-	}
-	return t.Gather(h, at), targets, nil
+	h, targets := Labelled(t, h, labels)
+	return h, targets, nil
 }
 
 // LossPerToken evaluates: it writes to nll [rows·length] the negative log likelihood in nats of the label at each position, NaN where
@@ -262,24 +248,7 @@ func (m *LM) LossPerToken(t *autograd.Tape, tokens, labels []int32, rows, length
 	if err != nil {
 		return err
 	}
-	n := len(targets)
-	losses, choices := t.Value(t.Zeros(n, 1)), t.Ints(n)
-	t.RowLosses(m.logits(t, h), targets, losses, choices)
-	k := 0
-	for i, l := range labels {
-		nll[i] = float32(math.NaN())
-		if best != nil {
-			best[i] = -1
-		}
-		if l == autograd.Ignored {
-			continue
-		}
-		nll[i] = losses[k]
-		if best != nil {
-			best[i] = choices[k]
-		}
-		k++
-	}
+	PerToken(t, m.logits(t, h), targets, labels, nll, best)
 	t.Reset()
 	return nil
 }

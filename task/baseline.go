@@ -3,6 +3,8 @@ package task
 import (
 	"fmt"
 	"math"
+
+	"attnbench/model/ngram"
 )
 
 // Baseline is a simple model's result on a task, to hold mechanisms against.
@@ -17,7 +19,7 @@ type baseliner interface {
 }
 
 // Baselines fits a task's baselines on its training part and scores them on its test set, row
-// for row as a model is scored. Of texts they are NGrams of order 0, 2 and 4; a task without any gives nil.
+// for row as a model is scored. Of texts they are n-gram models by Witten and Bell's rule whose context is 0, 2 and 4 bytes; a task without any gives nil.
 func Baselines(t Task) ([]Baseline, error) {
 	b, ok := t.(baseliner)
 	if !ok {
@@ -32,26 +34,34 @@ func Baselines(t Task) ([]Baseline, error) {
 
 func (t *text) baselines() ([]Baseline, error) {
 	var list []Baseline
-	for _, order := range []int{0, 2, 4} {
-		values, err := scorePredictor(t, Test, NewNGram(t.corpus.train, order))
+	for _, context := range []int{0, 2, 4} {
+		m, err := ngram.Fit(ngram.WittenBell, context+1, 256, ngram.None, ngram.Bytes(t.corpus.train))
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Baseline{fmt.Sprintf("order-%d", order), values})
+		values, err := ScoreNGram(t, Test, m)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, Baseline{fmt.Sprintf("order-%d", context), values})
 	}
 	return list, nil
 }
 
-// scorePredictor scores p on an evaluation set; it sees what a model sees, the row up to each byte.
-func scorePredictor(t *text, split Split, p Predictor) ([]Value, error) {
+// ScoreNGram scores m on an evaluation set; it sees what a model sees, the row up to each token.
+func ScoreNGram(t Task, split Split, m *ngram.Model) ([]Value, error) {
+	if info := t.Info(); m.Vocab() < info.Vocab {
+		return nil, fmt.Errorf("n-gram model of %d tokens on task %s: want %d", m.Vocab(), info.Name, info.Vocab)
+	}
 	score := t.NewScore()
-	context := make([]byte, t.info.Length)
-	nats := make([]float32, t.info.Length)
+	nats := make([]float32, t.Info().Length)
 	for b := range t.Eval(split, 1) {
-		for i := range b.Tokens {
-			context[i] = byte(b.Tokens[i])
+		s := ngram.State(0)
+		for i, token := range b.Tokens {
+			s, _ = m.Next(s, token)
 			if b.Labels[i] >= 0 {
-				nats[i] = float32(-math.Log(p.Prob(context[:i+1], byte(b.Labels[i]))))
+				_, p := m.Next(s, b.Labels[i])
+				nats[i] = float32(-math.Log(p))
 			}
 		}
 		if err := score.Add(b, nats, nil); err != nil {

@@ -242,3 +242,8 @@ func parseIndex(text string) (parts [3][]string, err error) {
 	}
 	return parts, nil
 }
+
+var foldings = strings.NewReplacer("‘", "'", "’", "'", "“", `"`, "”", `"`, "–", "-", "—", "--")
+
+// fold writes the quotes and dashes of typography in ASCII.
+func fold(text []byte) []byte { return []byte(foldings.Replace(string(text))) }

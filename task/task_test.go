@@ -25,6 +25,7 @@ func TestNames(t *testing.T) {
 		{"opticks:eval=1000,length=64", "opticks:length=64,eval=1000"},
 		{"mqar:vocab=256,length=64,pairs=4", "mqar"},
 		{"mqar:reach=14,random=false,vocab=512", "mqar:vocab=512,random=false,reach=14"},
+		{"copy:items=4,distance=64", "copy:distance=64"},
 		{"text:path=testdata/ab.txt,length=4", "text:path=testdata%2Fab.txt,length=4"},
 	} {
 		info := mustNew(t, c.spec).Info()
@@ -42,7 +43,7 @@ func TestNames(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ spec, want string }{
-		{"optics", `unknown task "optics": want one of books, gosrc, mqar, opticks, text`},
+		{"optics", `unknown task "optics": want one of books, copy, gosrc, mqar, opticks, text`},
 		{"opticks:", "nothing after the colon"},
 		{"opticks:window=3", `task opticks: unknown option "window": want one of length, stride, eval`},
 		{"opticks:length=0", "option length=0: want an integer of at least 1"},
@@ -63,6 +64,11 @@ func TestErrors(t *testing.T) {
 		{"mqar:power=11", "option power=11"},
 		{"mqar:reach=-1", "option reach=-1"},
 		{"mqar:eval=0", "option eval=0"},
+		{"copy:items=0", "option items=0"},
+		{"copy:symbols=1", "option symbols=1"},
+		{"copy:distance=96", "option distance=96: want items, 4, times a power of two"},
+		{"copy:distance=2", "option distance=2"},
+		{"copy:eval=0", "option eval=0"},
 	} {
 		if _, err := New(c.spec); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v: want %q", c.spec, err, c.want)
@@ -71,7 +77,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestMetricsAreDescribed(t *testing.T) {
-	for _, spec := range []string{"opticks:length=100,eval=3000", "mqar:reach=14,eval=200"} {
+	for _, spec := range []string{"opticks:length=100,eval=3000", "mqar:reach=14,eval=200", "copy:eval=40"} {
 		k := mustNew(t, spec)
 		info := k.Info()
 		score := k.NewScore()
@@ -108,7 +114,7 @@ func TestMetricsAreDescribed(t *testing.T) {
 }
 
 func TestScoreRefusesOtherSizes(t *testing.T) {
-	for _, spec := range []string{"opticks:length=10", "mqar"} {
+	for _, spec := range []string{"opticks:length=10", "mqar", "copy"} {
 		k := mustNew(t, spec)
 		b := k.Train(1, 0, 2)
 		n := len(b.Tokens)
@@ -147,6 +153,7 @@ func TestSameBytesForever(t *testing.T) {
 		{"mqar", 1, "44b09a7e20a629d2"},
 		{"mqar", 2, "50005ff37ff9dada"},
 		{"mqar:random=false,length=128,pairs=8", 1, "da66d5c5aae42557"},
+		{"copy", 1, "ac04366992cfa6b7"},
 		{"opticks:length=256", 1, "1597067f485c24a5"},
 		{"opticks:length=256,stride=128,eval=10000", 1, "f1dffbfa62f8ccf4"},
 	} {
@@ -157,7 +164,7 @@ func TestSameBytesForever(t *testing.T) {
 }
 
 func TestTrainDependsOnItsArgumentsAlone(t *testing.T) {
-	for _, spec := range []string{"mqar", "opticks:length=50"} {
+	for _, spec := range []string{"mqar", "opticks:length=50", "copy"} {
 		k := mustNew(t, spec)
 		want := k.Train(7, 5, 4)
 		other := mustNew(t, spec)
@@ -182,7 +189,7 @@ func TestTrainDependsOnItsArgumentsAlone(t *testing.T) {
 
 // TestAnyBatchSize: accuracy and loss are the same to the last bit however the set is cut.
 func TestAnyBatchSize(t *testing.T) {
-	for _, spec := range []string{"opticks:length=100,eval=20000", "mqar:reach=14,eval=700"} {
+	for _, spec := range []string{"opticks:length=100,eval=20000", "mqar:reach=14,eval=700", "copy:distance=16,eval=700"} {
 		k := mustNew(t, spec)
 		var want []Value
 		for _, rows := range []int{1, 7, 512} {
@@ -214,9 +221,10 @@ func TestAnyBatchSize(t *testing.T) {
 func FuzzNew(f *testing.F) {
 	f.Add("mqar:vocab=256,length=64,pairs=4,power=0.5")
 	f.Add("opticks:length=3,stride=2,eval=7")
+	f.Add("copy:items=3,symbols=2,distance=12,eval=1")
 	f.Add("mqar:length=4,vocab=5,pairs=1,random=false")
 	f.Fuzz(func(t *testing.T, spec string) {
-		if !strings.HasPrefix(spec, "mqar") && !strings.HasPrefix(spec, "opticks") {
+		if !strings.HasPrefix(spec, "mqar") && !strings.HasPrefix(spec, "opticks") && !strings.HasPrefix(spec, "copy") {
 			return // the others read files
 		}
 		k, err := New(spec)

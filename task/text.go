@@ -65,6 +65,7 @@ type Books struct {
 	Length int  `opt:"length"`
 	Stride int  `opt:"stride"`
 	Eval   int  `opt:"eval"`
+	Fold   bool `opt:"fold"` // curly quotes and long dashes become ASCII: editions differ in them
 }
 
 // New returns the task with the options o.
@@ -75,6 +76,9 @@ func (o Books) New() (Task, error) {
 	c, err := readBooks(string(o.Path))
 	if err != nil {
 		return nil, err
+	}
+	if o.Fold {
+		c.train, c.valid, c.test = fold(c.train), fold(c.valid), fold(c.test)
 	}
 	info := Info{Name: Spell("books", o), Title: "books, byte by byte", Paper: string(o.Path)}
 	return newText(info, c, o.Length, o.Stride, o.Eval)
@@ -137,7 +141,7 @@ func newText(info Info, c *corpus, length, stride, eval int) (Task, error) {
 		t.windows[split] = spread(windows, eval, stride)
 	}
 	t.info.Vocab, t.info.Length, t.info.Data = 256, length, c.data()
-	t.info.Metrics = textMetrics(length)
+	t.info.Metrics = TextMetrics(length)
 	return t, nil
 }
 
@@ -152,6 +156,14 @@ func spread(windows []Window, total, stride int) []Window {
 		list[i] = windows[i*len(windows)/keep]
 	}
 	return list
+}
+
+// TextOf returns the bytes that a task of text trains on, nil for other tasks.
+func TextOf(t Task) []byte {
+	if t, ok := t.(*text); ok {
+		return t.corpus.train
+	}
+	return nil
 }
 
 func (t *text) Info() Info { return t.info }

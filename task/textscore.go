@@ -2,7 +2,8 @@ package task
 
 import "math"
 
-func textMetrics(length int) []Metric {
+// TextMetrics describes the metrics of language modelling on rows of the given length.
+func TextMetrics(length int) []Metric {
 	bits := Metric{Unit: "bits/byte", Better: "lower", Chance: 8, Help: "mean loss in bits a byte"}
 	recall, rest := bits, bits
 	recall.Unit, recall.Help = "recall-bits/byte", "of bytes that complete a pair seen earlier in the row"

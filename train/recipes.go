@@ -27,6 +27,15 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "copy",
+		Help: "copying of 4 items over 4 to 256 tokens by two layers of attention alone; full attention gets all right",
+		Recipe: Recipe{
+			Task:     "copy",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "none", Tied: true},
+			Settings: Settings{Steps: 400, Batch: 32, Rate: 0.004, Warmup: 20, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks",
 		Help: "bytes of real text in seconds; all mechanisms pass the order-0 model",
 		Recipe: Recipe{
@@ -81,7 +90,7 @@ func RecipeFor(spec string) (NamedRecipe, error) {
 	}
 	r, err := RecipeNamed(find)
 	if err != nil {
-		return r, fmt.Errorf("task %q has no recipe: want one of mqar, opticks, gosrc, books, text", spec)
+		return r, fmt.Errorf("task %q has no recipe: want one of mqar, copy, opticks, gosrc, books, text", spec)
 	}
 	switch {
 	case options != "":
