@@ -66,7 +66,8 @@ clock: sync=none, time0=local
 RC
 echo c > continue # Debian's bochs stops in its debugger
 rm -f serial.out
-TERM=xterm script -qfc "timeout 3600 bochs-bin -q -f bochsrc -rc continue" screen.out >/dev/null 2>&1 </dev/null &
+# Its screen wants a terminal whose input stays open: at its end script would stop reading what Bochs writes.
+tail -f /dev/null | TERM=xterm script -qfc "timeout 3600 bochs-bin -q -f bochsrc -rc continue" screen.out >/dev/null 2>&1 &
 while ! grep -q ALLDONE serial.out 2>/dev/null; do
 	kill -0 $! || break
 	sleep 5
