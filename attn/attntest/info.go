@@ -1,6 +1,7 @@
 package attntest
 
 import (
+	"slices"
 	"strings"
 
 	"attnbench/attn"
@@ -9,8 +10,12 @@ import (
 // checkInfo checks that the description is complete and that the registry spells it back.
 func checkInfo(k *kit) {
 	i := &k.info
-	name, _, _ := strings.Cut(i.Name, ":")
-	if name == "" || strings.ContainsAny(i.Name, "|/()\" \t\n") {
+	spelling := i.Name
+	if wrapper, inner, ok := strings.Cut(spelling, "("); ok && slices.Contains(attn.Wrappers(), wrapper) {
+		spelling = strings.TrimSuffix(inner, ")")
+	}
+	name, _, _ := strings.Cut(spelling, ":")
+	if name == "" || strings.ContainsAny(spelling, "|/()\" \t\n") {
 		k.failf("name %q: want a spelling that the registry reads", i.Name)
 	}
 	if i.Masks == 0 || i.Masks&^(attn.Causal|attn.Bidirectional|attn.Cross) != 0 {
