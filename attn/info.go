@@ -144,6 +144,8 @@ type Tensor struct {
 	Shape func(Shape) []int
 	Init  Init // nil means zeros
 	Decay bool // weight decay applies
+	// Shared: the layers of a model that have this mechanism have one tensor in common; its Shape must not depend on the layer.
+	Shared bool
 }
 
 // Len returns the number of elements at shape s.

@@ -86,6 +86,10 @@ func (a *Attention) build(b *Builder, name string) error {
 		a.inputs = append(a.inputs, in)
 	}
 	for _, x := range info.Learned {
+		if x.Shared {
+			a.learned = append(a.learned, b.Shared(info.Name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
+			continue
+		}
 		a.learned = append(a.learned, b.Param(name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
 	}
 	for _, x := range info.Buffers {

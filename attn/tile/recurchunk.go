@@ -53,6 +53,12 @@ func (t *recurChunk) atQueryChunk(g attn.Segment, kv, i int) { t.atQueries(g, kv
 // loadKeys fills k and, with decays, their factors.
 func (t *recurChunk) loadKeys() {
 	t.feature(kernel.Rows(t.k, t.c.KeyDim), t.keyRows(&t.c.K), t.n, t.c.KeyDim)
+	if t.Write {
+		x := t.keyRows(&t.c.Extra[1])
+		for i := range t.n {
+			kernel.Scale(x.Data[i*x.Row], t.k[i*t.c.KeyDim:][:t.c.KeyDim])
+		}
+	}
 	t.loadGate()
 }
 
@@ -66,8 +72,9 @@ func (t *recurChunk) loadGate() {
 func (t *recurChunk) loadQueries(h int) {
 	d := t.c.KeyDim
 	clear(t.q[:t.row0*d])
-	if t.row0 < t.n {
-		t.feature(kernel.Rows(t.q[t.row0*d:], d), t.queryRows(&t.c.Q, t.row0, h), t.n-t.row0, d)
+	clear(t.q[t.row1*d : t.n*d])
+	if t.row0 < t.row1 {
+		t.feature(kernel.Rows(t.q[t.row0*d:], d), t.queryRows(&t.c.Q, t.row0, h), t.row1-t.row0, d)
 	}
 }
 

@@ -98,6 +98,9 @@ func (a *recurArgs) segment(s *attn.Scratch, seg, kv0, kv1, from, to int) {
 	for kv := kv0; kv < kv1; kv++ {
 		t.use(work(kv))
 		t.load(a.state(a.initial, seg, kv))
+		if a.Before {
+			t.readInitial(g, kv)
+		}
 	}
 	for first := 0; first < g.Keys; {
 		chunk := first / a.Chunk

@@ -64,10 +64,12 @@ func (t *recurGrad) expect(kv, i int) {
 	t.ahead.Add(p.keyRows(&t.g.V), p.n, c.ValueDim)
 	if t.Decay != NoDecay {
 		t.ahead.Add(p.keyRows(&c.Extra[0]), p.n, c.Extra[0].Dim)
-		t.ahead.Add(p.keyRows(&t.g.Extra[0]), p.n, c.Extra[0].Dim)
+		if !t.Fixed {
+			t.ahead.Add(p.keyRows(&t.g.Extra[0]), p.n, c.Extra[0].Dim)
+		}
 	}
 	for h := range t.group() {
-		if h, own := p.queryHead(h), p.n-p.row0; own > 0 {
+		if h, own := p.queryHead(h), p.row1-p.row0; own > 0 {
 			t.ahead.Add(p.queryRows(&c.Q, p.row0, h), own, c.KeyDim)
 			t.ahead.Add(p.queryRows(&t.g.Out, p.row0, h), own, c.ValueDim)
 			t.ahead.Add(p.queryRows(&t.g.Q, p.row0, h), own, c.KeyDim)
@@ -84,8 +86,10 @@ func (t *recurGrad) loadOutGrads(h int) {
 	d := t.c.ValueDim
 	clear(t.do[:t.row0*d])
 	clear(t.e[:t.row0])
+	clear(t.do[t.row1*d : t.n*d])
+	clear(t.e[t.row1:t.n])
 	grads, out := t.queryRows(&t.g.Out, t.row0, h), t.queryRows(&t.c.Out, t.row0, h)
-	for r := t.row0; r < t.n; r++ {
+	for r := t.row0; r < t.row1; r++ {
 		src := grads.Data[(r-t.row0)*grads.Row:][:d]
 		f := t.Scale
 		t.e[r] = 0
@@ -123,7 +127,7 @@ func (t *recurGrad) gradients(s, ds []float32) {
 	if t.Decay != NoDecay {
 		clear(t.dg[:t.n*dk])
 	}
-	if t.row0 < t.n {
+	if t.row0 < t.row1 {
 		v := t.keyRows(&t.c.V)
 		packMat(t.vt, v, t.n, dv)
 		packMat(t.st, kernel.Rows(s, dv), dk, dv)
@@ -168,7 +172,7 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 		t.lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
 		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
 	}
-	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
+	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], t.row1-t.row0)
 }
 
 // readGradients sets dq to the gradient that comes through the state s, whose transpose is in st.
@@ -216,10 +220,24 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 		}
 	}
 	kernel.AdvanceAhead(&t.ahead, nil, nil, n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
+	if t.Write {
+		t.writeFactors()
+	}
 	t.chain(t.keyRows(&t.g.K), t.dk, t.k, n)
 	addRows(t.keyRows(&t.g.V), t.dv, n, dv)
-	if t.Decay != NoDecay {
+	if t.Decay != NoDecay && !t.Fixed {
 		t.addDecayGrads()
+	}
+}
+
+// writeFactors adds to the gradients of the factors of keys, and turns dk to the gradient of the keys before them.
+func (t *recurGrad) writeFactors() {
+	dk := t.c.KeyDim
+	keys, x, dx := t.keyRows(&t.c.K), t.keyRows(&t.c.Extra[1]), t.keyRows(&t.g.Extra[1])
+	for i := range t.n {
+		row := t.dk[i*dk:][:dk]
+		dx.Data[i*dx.Row] += kernel.Dot(row, keys.Data[i*keys.Row:])
+		kernel.Scale(x.Data[i*x.Row], row)
 	}
 }
 

@@ -189,7 +189,9 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	return nil
 }
 
-func (r *Recurrence) stepFloats(s attn.Shape) int { return attn.ScratchFloats(s.KeyDim, s.KeyDim) }
+func (r *Recurrence) stepFloats(s attn.Shape) int {
+	return attn.ScratchFloats(s.KeyDim, s.KeyDim, s.KeyDim)
+}
 
 // stepTask takes the tokens of one head of one row one at a time.
 func stepTask(s *attn.Scratch, a *recurArgs, task int) {
@@ -197,11 +199,25 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 	i, kv := task/c.KVHeads, task%c.KVHeads
 	g := c.Segment(i)
 	dk, dv, group := c.KeyDim, c.ValueDim, c.Heads/c.KVHeads
-	x, decay := s.Floats(dk), s.Floats(dk)
+	x, decay, own := s.Floats(dk), s.Floats(dk), s.Floats(dk)
 	state := a.state(a.final, i, kv)
 	m := kernel.Rows(state, dv)
+	read := func(q int) {
+		for h := kv * group; h < (kv+1)*group && q >= 0; h++ {
+			a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads), state)
+			if a.Own != OwnNothing {
+				a.addOwn(own, g, kv, h, q, 0, dv)
+			}
+		}
+	}
 	for j := range g.Keys {
-		a.feature(kernel.Rows(x, dk), kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), 1, dk)
+		if a.Before {
+			read(j - g.Offset())
+		}
+		a.feature(kernel.Rows(x, dk), kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv*c.K.Heads/c.KVHeads), dk), 1, dk)
+		if a.Write {
+			kernel.Scale(c.Extra[1].Row(g.Row, g.Key0+j, kv)[0], x)
+		}
 		v := c.V.Row(g.Row, g.Key0+j, kv)
 		if a.Decay != NoDecay {
 			decays(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
@@ -213,10 +229,8 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 		if a.Normalize {
 			kernel.Axpy(1, x, state[dk*dv:])
 		}
-		if q := j - g.Offset(); q >= 0 {
-			for h := kv * group; h < (kv+1)*group; h++ {
-				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), state)
-			}
+		if !a.Before {
+			read(j - g.Offset())
 		}
 	}
 }
@@ -271,6 +285,9 @@ func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
 			return fmt.Errorf("segment %d: row %d twice: want one segment a row", i, row)
 		}
 		row = g.Row
+		if (r.Before || r.Own != OwnNothing) && g.Offset() < 0 && s.lens[row] > 0 {
+			return fmt.Errorf("segment %d: %d queries for %d new keys: a recurrent state cannot look back, want no more queries than keys", i, g.Queries, g.Keys)
+		}
 		if c.Mask == attn.Causal && g.Offset() < -1 && s.lens[row] > 1 {
 			return fmt.Errorf("segment %d: %d queries for %d new keys: a recurrent state cannot look back, want at most one more", i, g.Queries, g.Keys)
 		}
@@ -289,7 +306,7 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 	mark := ws.Mark()
 	x := ws.Floats(c.KeyDim)
 	for h := range c.Heads {
-		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
+		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads), a.state(a.initial, i, c.KVHead(h)))
 	}
 	ws.Release(mark)
 }

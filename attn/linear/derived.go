@@ -1,0 +1,164 @@
+package linear
+
+import "attnbench/attn"
+
+// derived is a mechanism that is a Recurrence over a call that it computes from its own: decays from gates, and the like.
+type derived struct {
+	recurrent
+	// shape is that of the derived call; nil means the mechanism's own.
+	shape func(s attn.Shape) attn.Shape
+	// prepare sets what differs in d.call; what it takes from ws lives until the recurrence is done.
+	prepare func(ws *attn.Workspace, c *attn.Call, d *derivation)
+	// differentiate sets what differs in d.grads, before the recurrence's Backward; nil means nothing.
+	differentiate func(ws *attn.Workspace, c *attn.Call, d *derivation)
+	// finish adds to g what the recurrence's Backward left in d.grads.
+	finish func(ws *attn.Workspace, c *attn.Call, g *attn.Grads, d *derivation)
+	// floats are what prepare and differentiate take.
+	floats func(s attn.Shape) (prepare, differentiate int)
+}
+
+// derivation is a derived call and its gradients.
+type derivation struct {
+	call                    attn.Call
+	grads                   attn.Grads
+	inputs, inputGrads      [2]attn.View
+	learned, learnedGrads   [1][]float32
+	numbers, more, evenMore []float32 // of the mechanism's own
+}
+
+func (m *derived) describe(info attn.Info) {
+	m.recurrent.describe(info)
+	m.info.Cost = m.cost
+	m.info.Carry = func(s attn.Shape) int { return m.rec.Carry(m.inner(s)) }
+}
+
+func (m *derived) inner(s attn.Shape) attn.Shape {
+	if m.shape != nil {
+		s = m.shape(s)
+	}
+	return s
+}
+
+// derive returns the derived call of c. The caller releases it with its scratch.
+func (m *derived) derive(ws *attn.Workspace, c *attn.Call) *derivation {
+	d := attn.Reused[derivation](ws)
+	d.call = *c
+	d.call.Shape = m.inner(c.Shape)
+	d.call.Extra, d.call.Learned = nil, nil
+	m.prepare(ws, c, d)
+	return d
+}
+
+func (m derived) Forward(ws *attn.Workspace, c *attn.Call) error {
+	if err := c.Check(m.info); err != nil {
+		return err
+	}
+	mark := ws.Mark()
+	d := m.derive(ws, c)
+	m.rec.Forward(ws, &d.call)
+	*d = derivation{}
+	ws.Release(mark)
+	return nil
+}
+
+func (m derived) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
+	if err := c.Check(m.info); err != nil {
+		return err
+	}
+	if err := g.Check(m.info, c); err != nil {
+		return err
+	}
+	mark := ws.Mark()
+	d := m.derive(ws, c)
+	d.grads = *g
+	d.grads.Extra, d.grads.Learned = nil, nil
+	if m.differentiate != nil {
+		m.differentiate(ws, c, d)
+	}
+	m.rec.Backward(ws, &d.call, &d.grads)
+	if m.finish != nil {
+		m.finish(ws, c, g, d)
+	}
+	*d = derivation{}
+	ws.Release(mark)
+	return nil
+}
+
+func (m derived) NewState(s attn.Shape) (attn.State, error) {
+	if err := s.Check(); err != nil {
+		return m.recurrent.NewState(s) // with its error
+	}
+	return m.recurrent.NewState(m.inner(s))
+}
+
+func (m derived) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
+	if err := c.Check(m.info); err != nil {
+		return err
+	}
+	mark := ws.Mark()
+	d := m.derive(ws, c)
+	err := m.rec.Extend(ws, s, &d.call)
+	*d = derivation{}
+	ws.Release(mark)
+	return err
+}
+
+func (m *derived) cost(s attn.Shape, p attn.Pass) attn.Cost {
+	cost := m.rec.Cost(m.inner(s), p)
+	if p == attn.PassDecode {
+		s.KeyLen = s.QueryLen
+	}
+	prepare, differentiate := m.floats(s)
+	cost.Shared += 4 * int64(prepare)
+	if p == attn.PassBackward {
+		cost.Shared += 4 * int64(differentiate)
+	}
+	return cost
+}
+
+// viewOf returns numbers of the workspace as a view for every token of the memory.
+func viewOf(ws *attn.Workspace, c *attn.Call, heads, dim int) attn.View {
+	return attn.ViewAs(ws.Floats(c.Batch*c.KeyLen*heads*dim), c.Batch, c.KeyLen, heads, dim)
+}
+
+// defineDecayed is the definition of a recurrence of one state a key/value head: at each token of a segment, step takes the state [key
+// dim, value dim] to the next, and read adds the token's query, if it has one, to its output; with before, read comes first.
+func defineDecayed(c *attn.Call64, before bool, step func(h attn.Head64, s []float64, j int), read func(h attn.Head64, s []float64, i, j int)) {
+	c.ZeroPadding()
+	c.EachHead(func(h attn.Head64) {
+		s := newState64(h, false)
+		for i := range h.Queries {
+			clear(h.Out(i))
+		}
+		for j := range h.Keys {
+			i := j - h.Offset()
+			if i >= 0 && before {
+				read(h, s.s, i, j)
+			}
+			step(h, s.s, j)
+			if i >= 0 && !before {
+				read(h, s.s, i, j)
+			}
+		}
+		s.store(h)
+	})
+}
+
+// write64 computes s = decay·s + k vᵀ, with one decay a row of s or one for all.
+func write64(s, decay, k, v []float64) {
+	for a := range k {
+		g, row := decay[min(a, len(decay)-1)], s[a*len(v):]
+		for b := range v {
+			row[b] = g*row[b] + k[a]*v[b]
+		}
+	}
+}
+
+// read64 adds scale·sᵀq to out.
+func read64(out, s, q []float64, scale float64) {
+	for a, q := range q {
+		for b := range out {
+			out[b] += scale * q * s[a*len(out)+b]
+		}
+	}
+}
