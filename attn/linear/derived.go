@@ -1,6 +1,11 @@
 package linear
 
-import "attnbench/attn"
+import (
+	"fmt"
+
+	"attnbench/attn"
+	"attnbench/attn/tile"
+)
 
 // derived is a mechanism that is a Recurrence over a call that it computes from its own: decays from gates, and the like.
 type derived struct {
@@ -19,11 +24,11 @@ type derived struct {
 
 // derivation is a derived call and its gradients.
 type derivation struct {
-	call                    attn.Call
-	grads                   attn.Grads
-	inputs, inputGrads      [2]attn.View
-	learned, learnedGrads   [1][]float32
-	numbers, more, evenMore []float32 // of the mechanism's own
+	call                  attn.Call
+	grads                 attn.Grads
+	inputs, inputGrads    [2]attn.View
+	learned, learnedGrads [1][]float32
+	numbers, more         []float32 // of the mechanism's own
 }
 
 func (m *derived) describe(info attn.Info) {
@@ -71,7 +76,6 @@ func (m derived) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error
 	mark := ws.Mark()
 	d := m.derive(ws, c)
 	d.grads = *g
-	d.grads.Extra, d.grads.Learned = nil, nil
 	if m.differentiate != nil {
 		m.differentiate(ws, c, d)
 	}
@@ -88,16 +92,33 @@ func (m derived) NewState(s attn.Shape) (attn.State, error) {
 	if err := s.Check(); err != nil {
 		return m.recurrent.NewState(s) // with its error
 	}
-	return m.recurrent.NewState(m.inner(s))
+	state, err := m.rec.NewState(m.info.Name, m.inner(s))
+	if err != nil {
+		return nil, err
+	}
+	return &derivedState{state, s.KVHeads}, nil
+}
+
+// derivedState is the state of the derived call, for calls of so many key/value heads.
+type derivedState struct {
+	*tile.RecurState
+	kvHeads int
 }
 
 func (m derived) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	if err := c.Check(m.info); err != nil {
 		return err
 	}
+	state, ok := s.(*derivedState)
+	if !ok {
+		return fmt.Errorf("%s: state of type %T: want one that NewState made", m.info.Name, s)
+	}
+	if state.kvHeads != c.KVHeads {
+		return fmt.Errorf("%s: state of %d key/value heads: the call has %d", m.info.Name, state.kvHeads, c.KVHeads)
+	}
 	mark := ws.Mark()
 	d := m.derive(ws, c)
-	err := m.rec.Extend(ws, s, &d.call)
+	err := m.rec.Extend(ws, state.RecurState, &d.call)
 	*d = derivation{}
 	ws.Release(mark)
 	return err
