@@ -136,6 +136,17 @@ func chunks(chunk int) work {
 	}
 }
 
+// apart is e where each query head has a state of its own, even when heads share keys.
+func apart(e work) work {
+	most := e.most
+	e.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		s.KVHeads = s.Heads
+		return most(s, p, pairs)
+	}
+	e.passes = func(int) int64 { return 2 }
+	return e
+}
+
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
@@ -147,6 +158,7 @@ var engines = map[string]work{
 	"sigmoid": tiles(1, 0), // by rows: below the tiles' waste
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
+	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
 }
 
 // unlisted is for a mechanism that has no engine here yet: nothing left out, nothing done four times.

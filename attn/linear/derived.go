@@ -131,8 +131,22 @@ func (m *derived) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	}
 	prepare, differentiate := m.floats(s)
 	cost.Shared += 4 * int64(prepare)
-	if p == attn.PassBackward {
+	moved := 4 * int64(s.Batch) * int64(s.QueryLen*s.Heads*s.ValueDim)
+	for i := range m.info.Inputs { // the mechanism's, not those that are derived from them
+		heads, width := m.info.Inputs[i].Size(s)
+		time := s.KeyLen
+		if m.info.Inputs[i].From == attn.QuerySide {
+			time = s.QueryLen
+		}
+		moved += 4 * int64(s.Batch) * int64(time*heads*width)
+	}
+	cost.Bytes = moved
+	switch p {
+	case attn.PassBackward:
+		cost.Bytes = 2 * moved
 		cost.Shared += 4 * int64(differentiate)
+	case attn.PassDecode:
+		cost.Bytes += 2 * cost.State
 	}
 	return cost
 }

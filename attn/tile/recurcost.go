@@ -20,6 +20,12 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	cost := attn.Cost{State: state, Read: state}
 	// A key is written to the state of its head once, a query reads it once.
 	cost.FLOPs = 2 * b * (kvh*k + h*reads) * width
+	switch r.Own {
+	case OwnSkip:
+		cost.FLOPs += 2 * b * h * reads * dv
+	case OwnBonus:
+		cost.FLOPs += 2 * b * h * reads * (dk + dv)
+	}
 	in := b * (h*q*dk + kvh*k*(dk+dv))
 	if !r.Fixed {
 		in += b * kvh * k * int64(r.Decay.width(s))
