@@ -132,6 +132,7 @@ const (
 
 // Output declares what the layer does between the mechanism and the output projection.
 type Output struct {
+	Act       Activation      // before all else
 	Norm      Norm            // with a gain for each element normalised together
 	NormHeads func(Shape) int // heads that are normalised together; nil means each alone
 	Gate      Activation      // multiplies by Gate(W_g x) elementwise; empty for none

@@ -121,7 +121,7 @@ func (a *Attention) buildOutput(b *Builder, name string, s attn.Shape) error {
 	if cfg.Rotary != nil && a.Info.RotatesInside {
 		a.rope = &cfg.Rotary.Rope
 	}
-	return errors.Join(checkActivation(out.Gate), checkNorm(out.Norm))
+	return errors.Join(checkActivation(out.Act), checkActivation(out.Gate), checkNorm(out.Norm))
 }
 
 // normGroup returns how many numbers the output norm takes together.
@@ -177,6 +177,7 @@ func (a *Attention) finish(t *autograd.Tape, x, o, add autograd.Var) autograd.Va
 			o = t.Mul(o, a.gate.Forward(t, x, autograd.None, activations[out.Gate]))
 		}
 	}
+	o = t.Activate(o, activations[out.Act])
 	if out.GateFirst {
 		gate()
 	}

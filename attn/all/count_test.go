@@ -147,6 +147,23 @@ func apart(e work) work {
 	return e
 }
 
+// slots is the engine of recurrences twice, once over keys and once over values. Backward goes through the keys forward too: half as
+// many operations as are declared for them.
+func slots(chunk int) work {
+	e := chunks(chunk)
+	most := e.most
+	e.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		x, n := most(s, p, pairs), float64(s.KeyDim)
+		s.ValueDim = s.KeyDim // the narrower of the two is the dearer
+		x = max(x, most(s, p, pairs))
+		if p == attn.PassBackward {
+			x += 0.5 * n / (n + float64(s.ValueDim)) * most(s, attn.PassForward, pairs)
+		}
+		return x
+	}
+	return e
+}
+
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
@@ -159,6 +176,7 @@ var engines = map[string]work{
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
+	"gsa": slots(64),
 }
 
 // unlisted is for a mechanism that has no engine here yet: nothing left out, nothing done four times.

@@ -15,6 +15,7 @@ import (
 var decayed = []string{
 	"retnet", "retnet:chunk=16", "lightning", "lightning:slopes=linear",
 	"hgrn2", "hgrn2:chunk=16", "mamba2", "mamba2:chunk=16", "rwkv6", "rwkv6:chunk=16",
+	"gsa", "gsa:slots=20,chunk=40",
 }
 
 func TestDecayedConformance(t *testing.T) {
@@ -41,7 +42,7 @@ func decay(spec string, c *attn.Call, g func(t int) float64) {
 		}
 	}
 	switch name, _, _ := strings.Cut(spec, ":"); name {
-	case "hgrn2":
+	case "hgrn2", "gsa":
 		each(func(g float64) float64 { return g })
 	case "mamba2":
 		clear(c.Learned[0]) // A = -1
@@ -70,7 +71,7 @@ func mostOff(x []float32, want []float64) float64 {
 // Decays from 1-1e-7 to e^-20 a step, and all of them in turn, over a long sequence: no NaN or Inf, and an error of the outputs below 1e-5
 // of the largest in one pass, 1e-4 in pieces of unlike lengths, 1e-3 token by token, where each of 100,000 steps rounds the state.
 func TestDecayedStability(t *testing.T) {
-	specs := []string{"retnet", "lightning", "lightning:slopes=linear", "hgrn2", "mamba2", "rwkv6"}
+	specs := []string{"retnet", "lightning", "lightning:slopes=linear", "hgrn2", "mamba2", "rwkv6", "gsa"}
 	decays := map[string]func(int) float64{
 		"1e-7": func(int) float64 { return -1e-7 }, "1e-4": func(int) float64 { return -1e-4 }, "0.01": func(int) float64 { return -0.01 },
 		"1": func(int) float64 { return -1 }, "20": func(int) float64 { return -20 },
@@ -122,7 +123,7 @@ func TestDecayedStability(t *testing.T) {
 
 // BUGS 12: strong decays among weak ones leave gradients finite and right.
 func TestDecayedGradients(t *testing.T) {
-	for _, spec := range []string{"hgrn2", "mamba2", "rwkv6"} {
+	for _, spec := range []string{"hgrn2", "mamba2", "rwkv6", "gsa"} {
 		for _, strong := range []float64{5, 20, 100, 20000} {
 			for _, mixed := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%v/%v", spec, strong, mixed), func(t *testing.T) {
@@ -176,6 +177,7 @@ func TestReadOrder(t *testing.T) {
 	}{
 		{"rwkv6", []float64{3 * 4, 4 + 3*6, 4./2 + 6 + 3*6}}, // S_1 = 4, S_2 = 4/2 + 6
 		{"mamba2", []float64{4 * math.Ln2, (4./2 + 6) * math.Ln2, (4./4 + 6./2 + 6) * math.Ln2}},
+		{"gsa", []float64{4. / 2, 4./4 + 6./2, 4./8 + 6./4 + 6./2}}, // one slot takes all
 		{"hgrn2", []float64{4. / 2, 4./4 + 6./2, 4./8 + 6./4 + 6./2}},
 		{"retnet", []float64{4, 4*31./32 + 6, 4*31./32*31/32 + 6*31./32 + 6}},
 	} {

@@ -131,24 +131,29 @@ func (m *derived) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	}
 	prepare, differentiate := m.floats(s)
 	cost.Shared += 4 * int64(prepare)
-	moved := 4 * int64(s.Batch) * int64(s.QueryLen*s.Heads*s.ValueDim)
-	for i := range m.info.Inputs { // the mechanism's, not those that are derived from them
-		heads, width := m.info.Inputs[i].Size(s)
-		time := s.KeyLen
-		if m.info.Inputs[i].From == attn.QuerySide {
-			time = s.QueryLen
-		}
-		moved += 4 * int64(s.Batch) * int64(time*heads*width)
-	}
-	cost.Bytes = moved
+	cost.Bytes = movedBytes(m.info, s) // the mechanism's inputs, not those that are derived from them
 	switch p {
 	case attn.PassBackward:
-		cost.Bytes = 2 * moved
+		cost.Bytes *= 2
 		cost.Shared += 4 * int64(differentiate)
 	case attn.PassDecode:
 		cost.Bytes += 2 * cost.State
 	}
 	return cost
+}
+
+// movedBytes are those of the declared inputs and the output.
+func movedBytes(info *attn.Info, s attn.Shape) int64 {
+	n := int64(s.QueryLen * s.Heads * s.ValueDim)
+	for i := range info.Inputs {
+		heads, width := info.Inputs[i].Size(s)
+		if info.Inputs[i].From == attn.QuerySide {
+			n += int64(s.QueryLen * heads * width)
+		} else {
+			n += int64(s.KeyLen * heads * width)
+		}
+	}
+	return 4 * int64(s.Batch) * n
 }
 
 // viewOf returns numbers of the workspace as a view for every token of the memory.

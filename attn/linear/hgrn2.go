@@ -152,11 +152,7 @@ func hgrn2Gate(k, g, f, gamma []float32) {
 	kernel.Exp(k)
 	for i, e := range k {
 		x, low := f[i], gamma[i]
-		forget := 1 - e
-		if x > -0.25 && x <= 0 { // 1-e^x would lose digits
-			forget = -x * (1 + x*(1./2+x*(1./6+x*(1./24+x*(1./120+x*(1./720+x*(1./5040)))))))
-		}
-		k[i] = (1 - low) * forget
+		k[i] = (1 - low) * forgotten(x, e)
 		switch {
 		case low == 0:
 			g[i] = x
@@ -165,6 +161,23 @@ func hgrn2Gate(k, g, f, gamma []float32) {
 		default:
 			g[i] = float32(math.Log(float64(low + (1-low)*e)))
 		}
+	}
+}
+
+// forgotten returns 1-e^x, where e is e^x, which would lose digits of weak decays.
+func forgotten(x, e float32) float32 {
+	if x > -0.25 && x <= 0 {
+		return -x * (1 + x*(1./2+x*(1./6+x*(1./24+x*(1./120+x*(1./720+x*(1./5040)))))))
+	}
+	return 1 - e
+}
+
+// forget writes 1-e^f to omega.
+func forget(omega, f []float32) {
+	copy(omega, f)
+	kernel.Exp(omega)
+	for i, e := range omega {
+		omega[i] = forgotten(f[i], e)
 	}
 }
 

@@ -37,6 +37,10 @@ type Recurrence struct {
 	Write     bool    // Call.Extra[1], [batch, key, kv heads, 1], multiplies keys; causal only
 	Before    bool    // a query reads before its own token decays and writes; causal only
 	Own       Own     // what a query's own token gives besides; causal only
+	Dual      bool    // o_t = r_t S_t q_t: queries are as wide as values, outputs as keys; ChannelDecay only, and no Backward
+
+	Part    int // the first part of Call.Saved that is the recurrence's
+	Reserve int // floats of scratch that each worker takes at least
 }
 
 // Feature is an elementwise feature map.
@@ -224,8 +228,14 @@ func (r *Recurrence) Check() error {
 	if r.Decay == NoDecay && (r.Fixed || r.Write || r.Before || r.Own != OwnNothing) {
 		return fmt.Errorf("recurrence: an option of decayed recurrences without decay")
 	}
+	if r.Dual && (r.Decay != ChannelDecay || r.Write || r.Before || r.Own != OwnNothing || r.Map != Identity) {
+		return fmt.Errorf("recurrence: a dual one with more than a decay a channel")
+	}
 	return nil
 }
+
+// reserve is what Parallel is to reserve for tasks that take n floats.
+func (r *Recurrence) reserve(n int) int { return max(n, r.Reserve) }
 
 // weakDecay is the log decay from which on a state loses digits when it is multiplied by e^g: rounded to the same side
 // again and again, e^g would wear it off at another rate. s + s·(e^g-1) does not round e^g.

@@ -29,6 +29,7 @@ type recurBlock struct {
 	decay  blockDecay
 	write  []float32 // factors of the keys, [lanes]
 	own    []float32 // scratch of OwnBonus, [key dim]
+	dual   dualBlock
 	next   recurPlace
 	ahead  kernel.Ahead
 }
@@ -50,6 +51,9 @@ func newBlock(s *attn.Scratch, a *recurArgs, from, to int) recurBlock {
 		t.decay = newDecay(s, &a.Recurrence, sh)
 		t.write, t.own = s.Floats(lanes), s.Floats(sh.KeyDim)
 	}
+	if a.Dual {
+		t.dual = newDual(s, sh)
+	}
 	return t
 }
 
@@ -57,6 +61,9 @@ func (r *Recurrence) forwardFloats(s attn.Shape) int {
 	f := attn.ScratchFloats(sixteens(r.rows())*(s.KeyDim+sixteens(r.rows())), s.KeyDim*lanes, s.KeyDim, lanes, lanes, lanes)
 	if r.Decay != NoDecay {
 		f += r.decayFloats(s) + attn.ScratchFloats(lanes, s.KeyDim)
+	}
+	if r.Dual {
+		f += dualFloats(s)
 	}
 	return f + attn.ScratchFloats(min(headsATask, s.KVHeads)*r.workLen(s))
 }
@@ -84,6 +91,9 @@ func (t *recurBlock) expect(g attn.Segment, kv, first, n int) {
 	}
 	t.ahead.Add(p.keyRows(&c.V).From(0, t.from), p.n, t.width)
 	if !t.causal() || p.row0 == p.row1 {
+		return
+	}
+	if t.Dual {
 		return
 	}
 	for i := range t.group() {

@@ -64,7 +64,7 @@ func (t *recurBlock) loadDecay() {
 	if d.keys != nil {
 		copy(d.keys, t.k)
 	}
-	if t.row0 == t.row1 { // no query will come, and the keys are to be decayed
+	if t.row0 == t.row1 && !t.Dual { // no query will come, and the keys are to be decayed
 		t.channelWeights(kernel.Rows(t.q, t.ld(t.c.Shape)))
 	}
 }

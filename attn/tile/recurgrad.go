@@ -14,12 +14,12 @@ func (r *Recurrence) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	a.g = g
 	a.plan(ws)
 	if a.causal() {
-		a.records = c.Saved.Part(0)
+		a.records = c.Saved.Part(r.Part)
 	} else {
-		a.sums = c.Saved.Part(0)
+		a.sums = c.Saved.Part(r.Part)
 	}
 	if r.Normalize {
-		a.factors = c.Saved.Part(1)
+		a.factors = c.Saved.Part(r.Part + 1)
 	}
 	if r.Own != OwnNothing {
 		a.down = ws.Zeros(c.NumSegments() * c.Heads * r.Own.width(c.Shape))
@@ -54,7 +54,7 @@ func keysOverlap(c *attn.Call) bool {
 func (r *Recurrence) backward(ws *attn.Workspace, a recurArgs) {
 	mark := ws.Mark()
 	s := a.c.Shape
-	floats := r.backwardFloats(s)
+	floats := r.reserve(r.backwardFloats(s))
 	split := a.heads() < recurSplit
 	n := r.stateLen(s)
 	switch {

@@ -149,8 +149,8 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	if !ok {
 		return fmt.Errorf("state of type %T: want one that NewState made", state)
 	}
-	if err := s.admits(r, c); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	if err := s.Admits(r, c); err != nil {
+		return err
 	}
 	c.ZeroPadding()
 	a := r.args(c)
@@ -170,10 +170,10 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	case c.NumSegments():
 		r.forward(ws, a)
 	case 0:
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.stepFloats(c.Shape), a, stepTask)
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.reserve(r.stepFloats(c.Shape)), a, stepTask)
 	default: // the same bits for each row as if it were alone
 		a.plan(ws)
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape)), a,
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.reserve(max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape))), a,
 			func(s *attn.Scratch, a *recurArgs, task int) {
 				if a.c.Segment(task/a.c.KVHeads).Keys >= recurStep {
 					a.segment(s, task/a.c.KVHeads, task%a.c.KVHeads, task%a.c.KVHeads+1, 0, a.c.ValueDim)
@@ -254,6 +254,11 @@ func decays(decay, g []float32, state kernel.Mat, dv int) {
 // read computes one output from a state; x is scratch for φ(q).
 func (r *Recurrence) read(out, x, q, state []float32) {
 	dk, dv := len(q), len(out)
+	if r.Dual {
+		kernel.Dots(out, q, kernel.Rows(state, dk), dv)
+		kernel.Scale(r.Scale, out)
+		return
+	}
 	r.feature(kernel.Rows(x, dk), kernel.Rows(q, dk), 1, dk)
 	clear(out)
 	kernel.Combine(out, x, kernel.Rows(state, dv))
@@ -266,8 +271,16 @@ func (r *Recurrence) read(out, x, q, state []float32) {
 	kernel.Scale(f, out)
 }
 
-func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
-	if *s.r != *r {
+// Admits reports a call by which Extend would not extend the state, as an error.
+func (s *RecurState) Admits(r *Recurrence, c *attn.Call) error {
+	if err := s.admits(*r, c); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *RecurState) admits(r Recurrence, c *attn.Call) error {
+	if r.Reserve = s.r.Reserve; *s.r != r {
 		return errors.New("state of other options: want one that this mechanism's NewState made")
 	}
 	a, b := s.shape, c.Shape
