@@ -15,7 +15,7 @@ import (
 var decayed = []string{
 	"retnet", "retnet:chunk=16", "lightning", "lightning:slopes=linear",
 	"hgrn2", "hgrn2:chunk=16", "mamba2", "mamba2:chunk=16", "rwkv6", "rwkv6:chunk=16",
-	"gsa", "gsa:slots=20,chunk=40",
+	"gsa", "gsa:slots=20,chunk=40", "loglinear", "loglinear:levels=3",
 }
 
 func TestDecayedConformance(t *testing.T) {
@@ -44,7 +44,7 @@ func decay(spec string, c *attn.Call, g func(t int) float64) {
 	switch name, _, _ := strings.Cut(spec, ":"); name {
 	case "hgrn2", "gsa":
 		each(func(g float64) float64 { return g })
-	case "mamba2":
+	case "mamba2", "loglinear":
 		clear(c.Learned[0]) // A = -1
 		each(func(g float64) float64 { return -g })
 	case "rwkv6":
@@ -71,7 +71,7 @@ func mostOff(x []float32, want []float64) float64 {
 // Decays from 1-1e-7 to e^-20 a step, and all of them in turn, over a long sequence: no NaN or Inf, and an error of the outputs below 1e-5
 // of the largest in one pass, 1e-4 in pieces of unlike lengths, 1e-3 token by token, where each of 100,000 steps rounds the state.
 func TestDecayedStability(t *testing.T) {
-	specs := []string{"retnet", "lightning", "lightning:slopes=linear", "hgrn2", "mamba2", "rwkv6", "gsa"}
+	specs := []string{"retnet", "lightning", "lightning:slopes=linear", "hgrn2", "mamba2", "rwkv6", "gsa", "loglinear"}
 	decays := map[string]func(int) float64{
 		"1e-7": func(int) float64 { return -1e-7 }, "1e-4": func(int) float64 { return -1e-4 }, "0.01": func(int) float64 { return -0.01 },
 		"1": func(int) float64 { return -1 }, "20": func(int) float64 { return -20 },
@@ -123,7 +123,7 @@ func TestDecayedStability(t *testing.T) {
 
 // BUGS 12: strong decays among weak ones leave gradients finite and right.
 func TestDecayedGradients(t *testing.T) {
-	for _, spec := range []string{"hgrn2", "mamba2", "rwkv6", "gsa"} {
+	for _, spec := range []string{"hgrn2", "mamba2", "rwkv6", "gsa", "loglinear"} {
 		for _, strong := range []float64{5, 20, 100, 20000} {
 			for _, mixed := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%v/%v", spec, strong, mixed), func(t *testing.T) {

@@ -26,7 +26,7 @@ type derived struct {
 type derivation struct {
 	call                  attn.Call
 	grads                 attn.Grads
-	inputs, inputGrads    [2]attn.View
+	inputs, inputGrads    [3]attn.View
 	learned, learnedGrads [1][]float32
 	numbers, more         []float32 // of the mechanism's own
 }
@@ -109,19 +109,36 @@ func (m derived) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	if err := c.Check(m.info); err != nil {
 		return err
 	}
-	state, ok := s.(*derivedState)
-	if !ok {
-		return fmt.Errorf("%s: state of type %T: want one that NewState made", m.info.Name, s)
+	state, err := stateFor[*derivedState](m.info.Name, s)
+	if err != nil {
+		return err
 	}
-	if state.kvHeads != c.KVHeads {
-		return fmt.Errorf("%s: state of %d key/value heads: the call has %d", m.info.Name, state.kvHeads, c.KVHeads)
+	if err := sameGroups(m.info.Name, state.kvHeads, c); err != nil {
+		return err
 	}
 	mark := ws.Mark()
 	d := m.derive(ws, c)
-	err := m.rec.Extend(ws, state.RecurState, &d.call)
+	err = m.rec.Extend(ws, state.RecurState, &d.call)
 	*d = derivation{}
 	ws.Release(mark)
 	return err
+}
+
+// stateFor returns a state as the type that the mechanism's NewState makes.
+func stateFor[S attn.State](name string, s attn.State) (S, error) {
+	x, ok := s.(S)
+	if !ok {
+		return x, fmt.Errorf("%s: state of type %T: want one that NewState made", name, s)
+	}
+	return x, nil
+}
+
+// sameGroups reports a call with other key/value heads than the state's.
+func sameGroups(name string, kvHeads int, c *attn.Call) error {
+	if kvHeads != c.KVHeads {
+		return fmt.Errorf("%s: state of %d key/value heads: the call has %d", name, kvHeads, c.KVHeads)
+	}
+	return nil
 }
 
 func (m *derived) cost(s attn.Shape, p attn.Pass) attn.Cost {

@@ -35,9 +35,9 @@ func (m gsa) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) error {
 	if err := c.Check(m.info); err != nil {
 		return err
 	}
-	s, ok := state.(*gsaState)
-	if !ok {
-		return fmt.Errorf("%s: state of type %T: want one that NewState made", m.info.Name, state)
+	s, err := stateFor[*gsaState](m.info.Name, state)
+	if err != nil {
+		return err
 	}
 	mark := ws.Mark()
 	defer ws.Release(mark)
@@ -56,7 +56,7 @@ func (m gsa) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) error {
 	ws.Release(at)
 	w.softmax(ws)
 	r, at = m.leg(ws, c.Shape, attn.PassDecode, m.values, 1, attn.PassDecode)
-	err := r.Extend(ws, s.parts[1], &w.calls[1])
+	err = r.Extend(ws, s.parts[1], &w.calls[1])
 	ws.Release(at)
 	*w = gsaWork{}
 	return err

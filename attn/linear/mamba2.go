@@ -145,8 +145,8 @@ func prepareSSM(ws *attn.Workspace, c *attn.Call, d *derivation) {
 			}
 		}
 	}
-	d.inputs = [2]attn.View{g, dt}
-	d.call.Extra = d.inputs[:]
+	d.inputs[0], d.inputs[1] = g, dt
+	d.call.Extra = d.inputs[:2]
 	d.learned[0] = c.Learned[1]
 	d.call.Learned = d.learned[:]
 }
@@ -154,8 +154,8 @@ func prepareSSM(ws *attn.Workspace, c *attn.Call, d *derivation) {
 func differentiateSSM(ws *attn.Workspace, c *attn.Call, d *derivation) {
 	dg := viewOf(ws, c, c.Heads, 1)
 	clear(dg.Data)
-	d.inputGrads = [2]attn.View{dg, d.grads.Extra[0]}
-	d.grads.Extra = d.inputGrads[:]
+	d.inputGrads[0], d.inputGrads[1] = dg, d.grads.Extra[0]
+	d.grads.Extra = d.inputGrads[:2]
 	d.learnedGrads[0] = d.grads.Learned[1]
 	d.grads.Learned = d.learnedGrads[:]
 	if c.KVHeads < c.Heads {
