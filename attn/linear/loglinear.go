@@ -253,13 +253,10 @@ func (m loglinear) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	prepare, differentiate := ssmFloats(s)
 	lambda := attn.ScratchFloats(s.Batch * s.QueryLen * s.Heads * m.o.Levels)
 	cost.Shared += 4 * int64(prepare+lambda)
-	cost.Bytes = movedBytes(m.info, s)
-	switch p {
-	case attn.PassBackward:
+	cost.Bytes += movedBytes(m.info, s)
+	if p == attn.PassBackward {
 		cost.Bytes *= 2
 		cost.Shared += 4 * int64(differentiate+lambda)
-	case attn.PassDecode:
-		cost.Bytes += cost.Read
 	}
 	return cost
 }

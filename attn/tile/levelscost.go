@@ -6,7 +6,15 @@ import (
 	"attnbench/attn"
 )
 
-// Cost returns the closed-form costs of a pass; its Bytes count the state alone.
+// merges is the number of ranges, or levels, that are added to another before position i.
+func merges(i int) int {
+	if i == 0 {
+		return 0
+	}
+	return bits.TrailingZeros(uint(i))
+}
+
+// Cost returns the closed-form costs of a pass; its Bytes count only the state that decoding reads.
 func (r *Levels) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	held := s.KeyLen
 	cost := attn.Cost{}
@@ -14,11 +22,11 @@ func (r *Levels) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	heads, groups := int64(s.Batch)*int64(s.Heads), int64(s.Batch)*int64(s.KVHeads)
 	if p == attn.PassDecode {
 		before := s.KeyLen - s.QueryLen
-		for i := before; i < s.KeyLen; i++ { // a query reads its own token's state, and those of the levels before
-			cost.FLOPs += heads * (state*int64(1+bits.OnesCount(uint(i))) + 2*int64(s.ValueDim))
+		for i := before; i < s.KeyLen; i++ { // a query reads its own token and the levels before; a token is one, and merges others
+			cost.FLOPs += heads*(state*int64(bits.OnesCount(uint(i)))+2*int64(s.KeyDim+2*s.ValueDim)) + groups*state*int64(1+merges(i))
 		}
-		cost.FLOPs += groups * int64(s.QueryLen) * state
 		cost.State, cost.Read = int64(s.Batch)*int64(levelsOf(held))*levelBytes(s), int64(s.Batch)*int64(usedOf(held))*levelBytes(s)
+		cost.Bytes = int64(s.Batch) * int64(usedOf(before)) * levelBytes(s)
 		s.KeyLen = s.QueryLen
 		cost.PerWorker = 4 * int64(r.extendFloats(s))
 		if s.Batch == 0 {
@@ -32,6 +40,9 @@ func (r *Levels) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	}
 	if whole := (s.KeyLen - 1) / lanes * lanes; s.KeyLen > 0 { // the last block's keys are in no range
 		cost.FLOPs += groups * int64(whole) * state
+		for b := 1; b <= whole/lanes; b++ {
+			cost.FLOPs += groups * state * int64(merges(b))
+		}
 	}
 	blocks := s.Batch * s.KVHeads * ((s.KeyLen + lanes - 1) / lanes)
 	plan := r.planFloats(s)

@@ -307,8 +307,8 @@ func (t *levelsBlock) step(row *levelRow, g attn.Segment, kv, j, at int, state [
 	k := t.scaled[:dk]
 	copy(k, c.K.Row(g.Row, g.Key0+j, kv*c.K.Heads/c.KVHeads))
 	kernel.Scale(c.Extra[1].Row(g.Row, g.Key0+j, kv)[0], k)
-	clear(state)
-	kernel.Update(kernel.Rows(state, dv), nil, k, c.V.Row(g.Row, g.Key0+j, kv))
+	v := c.V.Row(g.Row, g.Key0+j, kv)
+	kernel.Mul(dk, dv, 1, kernel.Rows(k, 1), kernel.Rows(v, dv), kernel.Rows(state, dv))
 	row.sums[0][kv] = 0
 	q := j - g.Offset()
 	if q < 0 {
@@ -317,15 +317,15 @@ func (t *levelsBlock) step(row *levelRow, g attn.Segment, kv, j, at int, state [
 	for i := range c.Heads / c.KVHeads {
 		h := kv*(c.Heads/c.KVHeads) + i
 		out, lambda := c.Out.Row(g.Row, g.Query0+q, h), c.Extra[2].Row(g.Row, g.Query0+q, h)
+		query := c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads)
 		clear(out)
-		read := func(l int) {
-			copy(k, c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads))
-			kernel.Scale(lambda[min(l, t.most-1)]*float32(math.Exp(row.sums[l][kv])), k)
-			kernel.Combine(out, k, kernel.Rows(row.levels[l][kv*dk*dv:(kv+1)*dk*dv], dv))
-		}
-		read(0)
+		kernel.Axpy(lambda[0]*kernel.Dot(query, k), v, out)
 		for e := uint(at); e != 0; e &= e - 1 {
-			read(1 + bits.TrailingZeros(e))
+			l := 1 + bits.TrailingZeros(e)
+			x := t.scaled[dk:][:dk]
+			copy(x, query)
+			kernel.Scale(lambda[min(l, t.most-1)]*float32(math.Exp(row.sums[l][kv])), x)
+			kernel.Combine(out, x, kernel.Rows(row.levels[l][kv*dk*dv:(kv+1)*dk*dv], dv))
 		}
 		t.addOwn(t.own, g, kv, h, q, 0, dv)
 	}
