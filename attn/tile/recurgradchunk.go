@@ -109,7 +109,12 @@ func (t *recurGrad) contributeGrad() {
 	q := t.q
 	if t.Decay != NoDecay {
 		q = t.gate.rows
-		product(q[:t.n*dk], t.q, t.gate.fromStart)
+		if t.Decay == HeadDecay {
+			copy(q, t.q[:t.n*dk])
+			kernel.ScaleRows(t.head.start[:t.n], kernel.Rows(q, dk), dk)
+		} else {
+			product(q[:t.n*dk], t.q, t.gate.fromStart)
+		}
 	}
 	kernel.MulAdd(dk, dv, t.n, kernel.Rows(q, dk).T(), kernel.Rows(t.do, dv), kernel.Rows(t.u, dv))
 	if t.Normalize {
@@ -131,7 +136,7 @@ func (t *recurGrad) gradients(s, ds []float32) {
 		v := t.keyRows(&t.c.V)
 		packMat(t.vt, v, t.n, dv)
 		packMat(t.st, kernel.Rows(s, dv), dk, dv)
-		if t.Decay == NoDecay {
+		if t.Decay != ChannelDecay {
 			packRows(t.kt, t.k, t.n, dk)
 		}
 		guard := !RowsFinite(kernel.Rows(t.k, dk), t.n, dk) || !RowsFinite(v, t.n, dv)
@@ -165,9 +170,12 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 	}
 	t.clearUpper(0, da)
 	t.contributeGrad()
-	if t.Decay != NoDecay {
+	switch t.Decay {
+	case ChannelDecay:
 		t.gatedGradients(da)
-	} else {
+	case HeadDecay:
+		t.headDecayGradients(da, guard)
+	default:
 		t.readGradients(s)
 		t.lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
 		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
@@ -210,7 +218,11 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 	v, k := t.keyRows(&t.c.V), t.k
 	if t.Decay != NoDecay {
 		k = t.gate.rows
-		t.throughState(s, ds)
+		if t.Decay == HeadDecay {
+			t.throughHead(s, ds)
+		} else {
+			t.throughState(s, ds)
+		}
 	} else {
 		t.mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))
 	}
@@ -241,7 +253,7 @@ func (t *recurGrad) writeFactors() {
 	}
 }
 
-// addDecayGrads adds dg to the call's gradients, summed over the channels where they share a decay.
+// addDecayGrads adds dg to the call's gradients: one number a token where channels share a decay.
 func (t *recurGrad) addDecayGrads() {
 	dst, d := t.keyRows(&t.g.Extra[0]), t.c.KeyDim
 	if t.Decay == ChannelDecay {
@@ -249,7 +261,7 @@ func (t *recurGrad) addDecayGrads() {
 		return
 	}
 	for r := range t.n {
-		dst.Data[r*dst.Row] += kernel.Sum(t.dg[r*d:][:d])
+		dst.Data[r*dst.Row] += t.dg[r]
 	}
 }
 
