@@ -13,8 +13,8 @@ import (
 
 // decayed are the mechanisms whose states decay, apart from gla.
 var decayed = []string{
-	"retnet", "retnet:chunk=16", "lightning", "lightning:slopes=linear",
-	"hgrn2", "hgrn2:chunk=16", "mamba2", "mamba2:chunk=16", "rwkv6", "rwkv6:chunk=16",
+	"retnet", "lightning", "lightning:slopes=linear",
+	"hgrn2", "mamba2", "mamba2:chunk=16", "rwkv6", "rwkv6:chunk=16",
 	"gsa", "gsa:slots=20,chunk=40", "loglinear", "loglinear:levels=3",
 }
 

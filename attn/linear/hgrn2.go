@@ -141,43 +141,27 @@ func gateTask(_ *attn.Scratch, a *hgrn2Args, task int) {
 	b, first := task/blocks, task%blocks*gateRows
 	for t := first; t < min(first+gateRows, c.KeyLen); t++ {
 		for h := range c.KVHeads {
-			hgrn2Gate(a.k.Row(b, t, h), a.g.Row(b, t, h), c.Extra[0].Row(b, t, h), a.gamma[h*c.KeyDim:])
+			hgrn2Gate(a.k.Row(b, t, h), a.g.Row(b, t, h), c.Extra[0].Row(b, t, h), a.gamma[h*c.KeyDim:], c.Layer == 0)
 		}
 	}
 }
 
-// hgrn2Gate computes the key and the log decay of one token from f = log σ.
-func hgrn2Gate(k, g, f, gamma []float32) {
-	copy(k, f)
-	kernel.Exp(k)
-	for i, e := range k {
-		x, low := f[i], gamma[i]
-		k[i] = (1 - low) * forgotten(x, e)
-		switch {
-		case low == 0:
-			g[i] = x
-		case k[i] < 0.5:
-			g[i] = float32(math.Log1p(-float64(k[i])))
-		default:
+// hgrn2Gate computes the key and the log decay of one token from f = log σ, in the first layer or with lower bounds gamma.
+func hgrn2Gate(k, g, f, gamma []float32, first bool) {
+	forget(k, f)
+	copy(g, f)
+	if first {
+		return
+	}
+	kernel.Exp(g)
+	for i, e := range g {
+		low := gamma[i]
+		k[i] *= 1 - low
+		if k[i] < 0.5 {
+			g[i] = log1p(-k[i])
+		} else {
 			g[i] = float32(math.Log(float64(low + (1-low)*e)))
 		}
-	}
-}
-
-// forgotten returns 1-e^x, where e is e^x, which would lose digits of weak decays.
-func forgotten(x, e float32) float32 {
-	if x > -0.25 && x <= 0 {
-		return -x * (1 + x*(1./2+x*(1./6+x*(1./24+x*(1./120+x*(1./720+x*(1./5040)))))))
-	}
-	return 1 - e
-}
-
-// forget writes 1-e^f to omega.
-func forget(omega, f []float32) {
-	copy(omega, f)
-	kernel.Exp(omega)
-	for i, e := range omega {
-		omega[i] = forgotten(f[i], e)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 func init() { attn.Register("loglinear", LogLinear{Levels: 15}, LogLinear.New) }
@@ -141,9 +142,13 @@ func (m loglinear) lambda(ws *attn.Workspace, c *attn.Call) attn.View {
 	attn.Parallel(ws, c.Batch*c.QueryLen, 0, args{c, v}, func(_ *attn.Scratch, a *args, task int) {
 		b, t := task/a.c.QueryLen, task%a.c.QueryLen
 		for h := range a.c.Heads {
-			wide, dst := a.c.Learned[2][h*a.v.Dim:], a.v.Row(b, t, h)
-			for i, x := range a.c.Extra[1].Row(b, t, h) {
-				dst[i] = float32(softplus(float64(wide[i] * x)))
+			wide, x, dst := a.c.Learned[2][h*a.v.Dim:], a.c.Extra[1].Row(b, t, h), a.v.Row(b, t, h)
+			for i, x := range x {
+				dst[i] = -abs32(wide[i] * x)
+			}
+			kernel.Exp(dst)
+			for i, e := range dst {
+				dst[i] = max(wide[i]*x[i], 0) + log1p(e)
 			}
 		}
 	})

@@ -126,8 +126,11 @@ func prepareRWKV6(ws *attn.Workspace, c *attn.Call, d *derivation) {
 		for t := first; t < min(first+gateRows, a.c.KeyLen); t++ {
 			for h := range a.c.KVHeads {
 				g := a.g.Row(b, t, h)
-				for i, omega := range a.c.Extra[0].Row(b, t, h) {
-					g[i] = min(omega, mostOmega)
+				copy(g, a.c.Extra[0].Row(b, t, h))
+				if !(kernel.Max(g) < mostOmega) {
+					for i, omega := range g {
+						g[i] = min(omega, mostOmega)
+					}
 				}
 				kernel.Exp(g)
 				kernel.Scale(-1, g)
