@@ -132,6 +132,7 @@ const (
 
 // Output declares what the layer does between the mechanism and the output projection.
 type Output struct {
+	Act       Activation      // before all else
 	Norm      Norm            // with a gain for each element normalised together
 	NormHeads func(Shape) int // heads that are normalised together; nil means each alone
 	Gate      Activation      // multiplies by Gate(W_g x) elementwise; empty for none
@@ -144,6 +145,8 @@ type Tensor struct {
 	Shape func(Shape) []int
 	Init  Init // nil means zeros
 	Decay bool // weight decay applies
+	// Shared: the layers of a model that have this mechanism have one tensor in common; its Shape must not depend on the layer.
+	Shared bool
 }
 
 // Len returns the number of elements at shape s.

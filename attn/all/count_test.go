@@ -82,6 +82,7 @@ func zeroed(info *attn.Info, c *attn.Call) *attn.Grads {
 type work struct {
 	most   func(s attn.Shape, p attn.Pass, pairs float64) float64 // pairs that a head's queries see
 	passes func(group int) int64
+	apart  bool // each query head has a state of its own, even when heads share keys
 	writes bool // the state is written as a whole in a decoding step
 	pair   int  // multiply-adds on a score, beside those of its products
 }
@@ -136,6 +137,49 @@ func chunks(chunk int) work {
 	}
 }
 
+// apart is e where each query head has a state of its own.
+func apart(e work) work {
+	most := e.most
+	e.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		s.KVHeads = s.Heads
+		return most(s, p, pairs)
+	}
+	e.passes = func(int) int64 { return 2 }
+	e.apart = true
+	return e
+}
+
+// slots is the engine of recurrences twice, once over keys and once over values. Backward goes through the keys forward too: half as
+// many operations as are declared for them.
+func slots(chunk int) work {
+	e := chunks(chunk)
+	most := e.most
+	e.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		x, n := most(s, p, pairs), float64(s.KeyDim)
+		s.ValueDim = s.KeyDim // the narrower of the two is the dearer
+		x = max(x, most(s, p, pairs))
+		if p == attn.PassBackward {
+			x += 0.5 * n / (n + float64(s.ValueDim)) * most(s, attn.PassForward, pairs)
+		}
+		return x
+	}
+	return e
+}
+
+// levels is the engine of states apart by distance. In a block of 32 tokens, forward, half of the pairs are hidden; backward their 5
+// products for the declared 4 are of whole blocks, at most 2.5 times as much as declared when keys are as wide as values, and merging
+// asks for a third product.
+var levels = work{
+	passes: func(int) int64 { return 1 },
+	apart:  true,
+	most: func(_ attn.Shape, p attn.Pass, _ float64) float64 {
+		if p == attn.PassForward {
+			return 2
+		}
+		return 2.6
+	},
+}
+
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
@@ -147,6 +191,8 @@ var engines = map[string]work{
 	"sigmoid": tiles(1, 0), // by rows: below the tiles' waste
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
+	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
+	"gsa": slots(64), "loglinear": levels,
 }
 
 // unlisted is for a mechanism that has no engine here yet: nothing left out, nothing done four times.
@@ -264,6 +310,9 @@ func countDecoding(t *testing.T, m attn.Incremental, e work, s attn.Shape) {
 	cost := info.Cost(one, attn.PassDecode)
 	between(t, one, "decoding", ops, cost.FLOPs, 1+small)
 	own := int64(4 * s.Batch * s.KVHeads * (s.KeyDim + s.ValueDim))
+	if e.apart {
+		own = own / int64(s.KVHeads) * int64(s.Heads)
+	}
 	passes := e.passes(s.Heads / s.KVHeads)
 	least := passes * before.Read
 	between(t, one, "bytes read in decoding", read, least, float64(least+passes*own)/float64(least)+small)
