@@ -82,8 +82,9 @@ func zeroed(info *attn.Info, c *attn.Call) *attn.Grads {
 type work struct {
 	most   func(s attn.Shape, p attn.Pass, pairs float64) float64 // pairs that a head's queries see
 	passes func(group int) int64
-	writes bool // the state is written as a whole in a decoding step
-	pair   int  // multiply-adds on a score, beside those of its products
+	writes bool                     // the state is written as a whole in a decoding step
+	pair   int                      // multiply-adds on a score, beside those of its products
+	apart  func(s attn.Shape) int64 // bytes of the state that a step reads outside products; nil for none
 }
 
 // once a query head of a group: the first brings a stretch of keys into the nearest cache, the others find it there.
@@ -108,6 +109,13 @@ func tiles(edges int, bidirectionalEdges int) work {
 var biased = func() work {
 	w := tiles(1, 0)
 	w.pair = 2
+	return w
+}()
+
+// forgets also sums the log decays of a head and token in a decoding step.
+var forgets = func() work {
+	w := biased
+	w.apart = func(s attn.Shape) int64 { return int64(4 * s.Batch * s.Heads * s.KeyLen) }
 	return w
 }()
 
@@ -140,6 +148,7 @@ func chunks(chunk int) work {
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
+	"forgetting":                 forgets,
 	"alibi":                      biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
 	"fixed":   tiles(1, 0), // blocks of 128 begin and end with a tile
 	"strided": tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
@@ -266,9 +275,15 @@ func countDecoding(t *testing.T, m attn.Incremental, e work, s attn.Shape) {
 	own := int64(4 * s.Batch * s.KVHeads * (s.KeyDim + s.ValueDim))
 	passes := e.passes(s.Heads / s.KVHeads)
 	least := passes * before.Read
+	if e.apart != nil {
+		least = passes * (before.Read - e.apart(s))
+	}
 	between(t, one, "bytes read in decoding", read, least, float64(least+passes*own)/float64(least)+small)
 	// What must move: the state once, written again if it changes as a whole, the inputs and the output.
 	moved := read / passes
+	if e.apart != nil {
+		moved += e.apart(one)
+	}
 	io := int64(4 * (len(c.Q.Data) + len(c.K.Data) + len(c.V.Data) + len(c.Out.Data)))
 	for _, v := range c.Extra {
 		io += int64(4 * len(v.Data))
