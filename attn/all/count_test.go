@@ -119,6 +119,16 @@ var forgets = func() work {
 	return w
 }()
 
+// differs takes the values once for each half.
+var differs = func() work {
+	w := tiles(1, 0)
+	w.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		return tiles(1, 0).most(s, p, pairs*float64(s.KeyDim+s.ValueDim)/float64(s.KeyDim+2*s.ValueDim))
+	}
+	w.apart = func(s attn.Shape) int64 { return -int64(4 * s.Batch * s.KVHeads * s.KeyLen * s.ValueDim) }
+	return w
+}()
+
 // all computes the scores of all pairs.
 var all = work{passes: byHead, most: func(s attn.Shape, _ attn.Pass, pairs float64) float64 {
 	return float64(s.QueryLen*s.KeyLen) / pairs
@@ -148,8 +158,8 @@ func chunks(chunk int) work {
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
-	"forgetting":                 forgets,
-	"alibi":                      biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
+	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0),
+	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
 	"fixed":   tiles(1, 0), // blocks of 128 begin and end with a tile
 	"strided": tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
 	"naive":   all,

@@ -29,3 +29,24 @@ func TestForgettingByHand(t *testing.T) {
 		testcall.Want(t, c.name, x, c.want...)
 	}
 }
+
+// TestDifferentialByHand: where both halves see equal scores they leave 1-λ of the mean, of which the norm keeps the sign; one
+// number a head. λ is λ_init while its vectors are 0.
+func TestDifferentialByHand(t *testing.T) {
+	m := testcall.Mechanism(t, "differential")
+	const gain = 3
+	for layer, rest := range []float64{0.8, 0.8 - 0.6*(1-math.Exp(-0.3)), 0.8 - 0.6*(1-math.Exp(-0.6))} {
+		x := testcall.Small(attn.Causal, 2, 1, 1, 5, -11)
+		x.Layer, x.KeyDim = layer, 2
+		x.Q, x.K = attn.NewView[float32](1, 2, 2, 1), attn.NewView[float32](1, 2, 2, 1)
+		x.Learned = [][]float32{{0}, {0}, {0}, {0}, {gain}}
+		out := func(mean float64) float64 { return rest * gain * rest * mean / math.Sqrt(rest*rest*mean*mean+1e-5) }
+		testcall.Forward(t, m, x)
+		testcall.Want(t, "equal halves", x, out(5), out(-3))
+		// One half that looks at the first key alone, taken λ times: (1-λ)·5 for the first query, -3-5λ for the second.
+		x.Q.Data, x.K.Data = []float32{0, 100, 0, 100}, []float32{0, 100, 0, 0}
+		testcall.Forward(t, m, x)
+		second := -3 - 5*(1-rest)
+		testcall.Want(t, "a half with a mark", x, out(5), rest*gain*second/math.Sqrt(second*second+1e-5))
+	}
+}
