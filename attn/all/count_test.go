@@ -82,9 +82,11 @@ func zeroed(info *attn.Info, c *attn.Call) *attn.Grads {
 type work struct {
 	most   func(s attn.Shape, p attn.Pass, pairs float64) float64 // pairs that a head's queries see
 	passes func(group int) int64
-	writes bool                     // the state is written as a whole in a decoding step
-	pair   int                      // multiply-adds on a score, beside those of its products
-	apart  func(s attn.Shape) int64 // bytes of the state that a step reads outside products; nil for none
+	writes bool // the state is written as a whole in a decoding step
+	pair   int  // multiply-adds on a score, beside those of its products
+	// reads, unless nil, is what the products of a decoding step go through at least, for an engine where it is not what the
+	// step reads of the state times passes.
+	reads func(s attn.Shape, read int64) int64
 }
 
 // once a query head of a group: the first brings a stretch of keys into the nearest cache, the others find it there.
@@ -112,10 +114,12 @@ var biased = func() work {
 	return w
 }()
 
-// forgets also sums the log decays of a head and token in a decoding step.
+// forgets also sums the log decays of a head and token in a decoding step, outside products.
 var forgets = func() work {
 	w := biased
-	w.apart = func(s attn.Shape) int64 { return int64(4 * s.Batch * s.Heads * s.KeyLen) }
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return int64(s.Heads/s.KVHeads) * (read - int64(4*s.Batch*s.Heads*s.KeyLen))
+	}
 	return w
 }()
 
@@ -125,7 +129,20 @@ var differs = func() work {
 	w.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
 		return tiles(1, 0).most(s, p, pairs*float64(s.KeyDim+s.ValueDim)/float64(s.KeyDim+2*s.ValueDim))
 	}
-	w.apart = func(s attn.Shape) int64 { return -int64(4 * s.Batch * s.KVHeads * s.KeyLen * s.ValueDim) }
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return int64(s.Heads/s.KVHeads) * (read + int64(4*s.Batch*s.KVHeads*s.KeyLen*s.ValueDim))
+	}
+	return w
+}()
+
+// latents writes keys and values out over many queries. In a decoding step every head goes through the latents, twice, and through
+// its weights; the default widths are 4 value dims and a third of the key dim.
+var latents = func() work {
+	w := tiles(1, 0)
+	w.reads = func(s attn.Shape, read int64) int64 {
+		r, dr := 4*s.ValueDim, s.KeyDim/3&^1
+		return int64(4 * s.Batch * s.Heads * (s.KeyLen*(2*r+dr) + r*(s.KeyDim-dr+s.ValueDim)))
+	}
 	return w
 }()
 
@@ -158,7 +175,7 @@ func chunks(chunk int) work {
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
-	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0),
+	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0), "mla": latents,
 	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
 	"fixed":   tiles(1, 0), // blocks of 128 begin and end with a tile
 	"strided": tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
@@ -285,14 +302,14 @@ func countDecoding(t *testing.T, m attn.Incremental, e work, s attn.Shape) {
 	own := int64(4 * s.Batch * s.KVHeads * (s.KeyDim + s.ValueDim))
 	passes := e.passes(s.Heads / s.KVHeads)
 	least := passes * before.Read
-	if e.apart != nil {
-		least = passes * (before.Read - e.apart(s))
+	if e.reads != nil {
+		least = e.reads(s, before.Read)
 	}
 	between(t, one, "bytes read in decoding", read, least, float64(least+passes*own)/float64(least)+small)
 	// What must move: the state once, written again if it changes as a whole, the inputs and the output.
 	moved := read / passes
-	if e.apart != nil {
-		moved += e.apart(one)
+	if e.reads != nil {
+		moved = cost.Read
 	}
 	io := int64(4 * (len(c.Q.Data) + len(c.K.Data) + len(c.V.Data) + len(c.Out.Data)))
 	for _, v := range c.Extra {

@@ -76,3 +76,6 @@ func RowsFinite(m Mat, n, dim int) bool {
 	}
 	return true
 }
+
+// KeysOverlap reports whether two segments of a call may share keys.
+func KeysOverlap(c *attn.Call) bool { return keysOverlap(c) }
