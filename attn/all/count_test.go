@@ -2,6 +2,7 @@ package all
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -171,17 +172,31 @@ func chunks(chunk int) work {
 	}
 }
 
+// features is the engine of recurrences over features, of which each row reads so many floats of weights.
+func features(weights func(s attn.Shape) int) work {
+	w := chunks(64)
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return w.passes(s.Heads/s.KVHeads)*read + int64(4*s.Batch*(s.Heads+s.KVHeads)*weights(s))
+	}
+	return w
+}
+
+func none(attn.Shape) int { return 0 }
+
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
 	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0), "mla": latents,
 	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
-	"fixed":   tiles(1, 0), // blocks of 128 begin and end with a tile
-	"strided": tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
-	"naive":   all,
-	"sigmoid": tiles(1, 0), // by rows: below the tiles' waste
-	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
+	"fixed":     tiles(1, 0), // blocks of 128 begin and end with a tile
+	"strided":   tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
+	"naive":     all,
+	"sigmoid":   tiles(1, 0), // by rows: below the tiles' waste
+	"cosformer": features(none), "based": features(none), "rebased": features(none),
+	"hedgehog":  features(func(s attn.Shape) int { return s.KeyDim * s.KeyDim }),
+	"performer": features(func(s attn.Shape) int { return s.KeyDim * int(float64(s.KeyDim)*math.Log(float64(s.KeyDim))) }),
+	"linear":    chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 }
 

@@ -263,7 +263,7 @@ func (k *kit) emptyRows(c *attn.Call, p *plan) {
 			blind[g.Row][g.Query0+n] = g.Keys == 0 || c.Mask == attn.Causal && n+g.Offset() < 0
 		}
 	}
-	k.compare(c, tolerance)
+	k.compare(c, k.tolerance())
 	eachRow(c.Out, func(b, t, h int, row []float32) {
 		for _, x := range row {
 			if blind[b][t] && x != 0 && !k.full() {

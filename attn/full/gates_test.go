@@ -50,3 +50,14 @@ func TestDifferentialByHand(t *testing.T) {
 		testcall.Want(t, "a half with a mark", x, out(5), rest*gain*second/math.Sqrt(second*second+1e-5))
 	}
 }
+
+// TestLatentState: a token costs r + d_r numbers in the state of latent attention, however many heads there are.
+func TestLatentState(t *testing.T) {
+	m := testcall.Mechanism(t, "mla:rank=20,rotary=6")
+	for _, heads := range []int{1, 8} {
+		s := attn.Shape{Batch: 1, QueryLen: 1, KeyLen: 10, Heads: heads, KVHeads: heads, KeyDim: 16, ValueDim: 16, Mask: attn.Causal}
+		if got := m.Info().Cost(s, attn.PassDecode).State; got != 4*10*26 {
+			t.Errorf("%d heads: %d bytes for 10 tokens: want %d", heads, got, 4*10*26)
+		}
+	}
+}
