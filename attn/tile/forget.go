@@ -35,12 +35,12 @@ func (a Softmax) gates(ws *attn.Workspace, c *attn.Call) []float32 {
 	args := gateArgs{*c, ws.Floats(a.gateFloats(c.Shape))}
 	attn.Parallel(ws, c.NumSegments()*c.Heads, 0, args, func(_ *attn.Scratch, a *gateArgs, task int) {
 		g, h := a.call.Segment(task/a.call.Heads), task%a.call.Heads
-		x := a.call.Extra[0]
+		x, stride := a.call.Extra[0].From(g.Row, g.Key0, h), a.call.Extra[0].TimeStride
 		high, low := gatesOf(a.sums, &a.call, g, h)
 		sum := 0.0
 		for j := range high {
 			if j > 0 { // the first token's own decay lies between no two tokens
-				sum += max(float64(x.Row(g.Row, g.Key0+j, h)[0]), gateFloor)
+				sum += max(float64(x[j*stride]), gateFloor)
 			}
 			high[j] = float32(sum)
 			low[j] = float32(sum - float64(high[j]))
