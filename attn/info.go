@@ -20,7 +20,10 @@ type Info struct {
 	Decode       DecodeEquality
 	// RotatesInside: the layer leaves q and k un-rotated and passes the rotation in Call.Rope.
 	RotatesInside bool
-	Quick         bool // part of the quick main job: at most 8 mechanisms are
+	// Tolerance is what float32 may lose against the definition, relative to the largest output; 0 means the kit's own, 5e-5. It is
+	// for a definition that divides by a sum whose terms may cancel.
+	Tolerance float64
+	Quick     bool // part of the quick main job: at most 8 mechanisms are
 
 	Inputs  []Input  // in the pipeline's order; QKV() is the default
 	Learned []Tensor // trained with the model

@@ -2,6 +2,7 @@ package all
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -85,6 +86,9 @@ type work struct {
 	apart  bool // each query head has a state of its own, even when heads share keys
 	writes bool // the state is written as a whole in a decoding step
 	pair   int  // multiply-adds on a score, beside those of its products
+	// reads, unless nil, is what the products of a decoding step go through at least, for an engine where it is not what the
+	// step reads of the state times passes.
+	reads func(s attn.Shape, read int64) int64
 }
 
 // once a query head of a group: the first brings a stretch of keys into the nearest cache, the others find it there.
@@ -109,6 +113,38 @@ func tiles(edges int, bidirectionalEdges int) work {
 var biased = func() work {
 	w := tiles(1, 0)
 	w.pair = 2
+	return w
+}()
+
+// forgets also sums the log decays of a head and token in a decoding step, outside products.
+var forgets = func() work {
+	w := biased
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return int64(s.Heads/s.KVHeads) * (read - int64(4*s.Batch*s.Heads*s.KeyLen))
+	}
+	return w
+}()
+
+// differs takes the values once for each half.
+var differs = func() work {
+	w := tiles(1, 0)
+	w.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		return tiles(1, 0).most(s, p, pairs*float64(s.KeyDim+s.ValueDim)/float64(s.KeyDim+2*s.ValueDim))
+	}
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return int64(s.Heads/s.KVHeads) * (read + int64(4*s.Batch*s.KVHeads*s.KeyLen*s.ValueDim))
+	}
+	return w
+}()
+
+// latents writes keys and values out over many queries. In a decoding step every head goes through the latents, twice, and through
+// its weights; the default widths are 4 value dims and a third of the key dim.
+var latents = func() work {
+	w := tiles(1, 0)
+	w.reads = func(s attn.Shape, read int64) int64 {
+		r, dr := 4*s.ValueDim, s.KeyDim/3&^1
+		return int64(4 * s.Batch * s.Heads * (s.KeyLen*(2*r+dr) + r*(s.KeyDim-dr+s.ValueDim)))
+	}
 	return w
 }()
 
@@ -180,16 +216,31 @@ var levels = work{
 	},
 }
 
+// features is the engine of recurrences over features, of which each row reads so many floats of weights.
+func features(weights func(s attn.Shape) int) work {
+	w := chunks(64)
+	w.reads = func(s attn.Shape, read int64) int64 {
+		return w.passes(s.Heads/s.KVHeads)*read + int64(4*s.Batch*(s.Heads+s.KVHeads)*weights(s))
+	}
+	return w
+}
+
+func none(attn.Shape) int { return 0 }
+
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
 	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
-	"alibi":                      biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
-	"fixed":   tiles(1, 0), // blocks of 128 begin and end with a tile
-	"strided": tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
-	"naive":   all,
-	"sigmoid": tiles(1, 0), // by rows: below the tiles' waste
-	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
+	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0), "mla": latents,
+	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),
+	"fixed":     tiles(1, 0), // blocks of 128 begin and end with a tile
+	"strided":   tiles(5, 0), // the window's two, and those of a stripe every 128 keys: 1.5 of 512 keys, on average
+	"naive":     all,
+	"sigmoid":   tiles(1, 0), // by rows: below the tiles' waste
+	"cosformer": features(none), "based": features(none), "rebased": features(none),
+	"hedgehog":  features(func(s attn.Shape) int { return s.KeyDim * s.KeyDim }),
+	"performer": features(func(s attn.Shape) int { return s.KeyDim * int(float64(s.KeyDim)*math.Log(float64(s.KeyDim))) }),
+	"linear":    chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
 	"gsa": slots(64), "loglinear": levels,
@@ -315,9 +366,15 @@ func countDecoding(t *testing.T, m attn.Incremental, e work, s attn.Shape) {
 	}
 	passes := e.passes(s.Heads / s.KVHeads)
 	least := passes * before.Read
+	if e.reads != nil {
+		least = e.reads(s, before.Read)
+	}
 	between(t, one, "bytes read in decoding", read, least, float64(least+passes*own)/float64(least)+small)
 	// What must move: the state once, written again if it changes as a whole, the inputs and the output.
 	moved := read / passes
+	if e.reads != nil {
+		moved = cost.Read
+	}
 	io := int64(4 * (len(c.Q.Data) + len(c.K.Data) + len(c.V.Data) + len(c.Out.Data)))
 	for _, v := range c.Extra {
 		io += int64(4 * len(v.Data))

@@ -24,6 +24,9 @@ func checkInfo(k *kit) {
 	if i.Couples > attn.CouplesHeads || i.Decode > attn.DecodeNever {
 		k.failf("coupling %d, decode equality %d: want declared ones", i.Couples, i.Decode)
 	}
+	if !(i.Tolerance >= 0 && i.Tolerance <= 0.05) {
+		k.failf("tolerance %g: want at most 0.05 of the largest output", i.Tolerance)
+	}
 	if i.Cost == nil {
 		k.failf("Info.Cost is nil: want the closed-form costs")
 	}

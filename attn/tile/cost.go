@@ -10,20 +10,28 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	q := batch * int64(s.QueryLen) * heads
 	k := batch * int64(s.KeyLen) * kv
 	pairs *= batch
+	gates := int64(0) // bytes of the log decays
+	if a.Forget {
+		gates = 4 * batch * int64(s.KeyLen) * heads
+	}
 	var c attn.Cost
 	switch p {
 	case attn.PassForward:
 		c.FLOPs = 2 * pairs * (dk + dv)
-		c.Bytes = 4 * (q + k) * (dk + dv)
+		c.Bytes = 4*(q+k)*(dk+dv) + gates
 		c.PerWorker = a.forwardScratch(s, s.QueryLen)
+		if c.PerWorker > 0 {
+			c.Shared = bytesOf(a.gateFloats(s))
+		}
 		c.Saved = bytesOf(int(q))
 	case attn.PassBackward:
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
-		c.Bytes = 4 * (q*(2*dk+2*dv+1) + 2*k*(dk+dv)) // q, dq, o, do and the sums; k, v and their gradients
+		c.Bytes = 4*(q*(2*dk+2*dv+1)+2*k*(dk+dv)) + 2*gates // q, dq, o, do and the sums; k, v and their gradients
 		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
 			n := backwardSplit(s)
 			c.Shared = bytesOf(int(q)) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
 			c.PerWorker = 4 * int64(a.backwardFloats(s))
+			c.Shared += bytesOf(a.gateFloats(s)) + bytesOf(a.forgetSums(s))
 			if a.SinkLogit {
 				c.Shared += bytesOf(s.Batch * s.Heads)
 			}
@@ -33,8 +41,8 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		c.FLOPs = 2 * pairs * (dk + dv)
 	}
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
-	c.State = 4 * batch * tokens * (dk + dv)
-	c.Read = 4 * batch * a.reads(s, s.KeyLen) * (dk + dv)
+	c.State = 4*batch*tokens*(dk+dv) + gates
+	c.Read = 4*batch*a.reads(s, s.KeyLen)*(dk+dv) + gates
 	return c
 }
 
@@ -46,6 +54,9 @@ func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 		state = a.reads(s, before)
 	}
 	c.Bytes = 4 * int64(s.Batch) * int64(dims) * (state + int64(q*(s.Heads+s.KVHeads)))
+	if a.Forget {
+		c.Bytes += 4 * int64(s.Batch) * int64(s.Heads) * int64(s.KeyLen)
+	}
 	if q == 0 || s.Batch == 0 {
 		return c
 	}
@@ -57,6 +68,7 @@ func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 			c.Shared = bytesOf(n*s.KeyDim) + bytesOf(n*s.ValueDim)
 		}
 	}
+	c.Shared += bytesOf(a.gateFloats(s))
 	if q < few {
 		c.Shared += bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys)))
 		c.PerWorker = 4 * int64(decodeWorkerFloats(s, q))

@@ -31,6 +31,7 @@ type Recurrence struct {
 	Map       Feature // φ, on queries and keys
 	Normalize bool    // only without decay
 	Eps       float32
+	Floor     float32 // with Normalize, the least that is divided by; 0 for none
 	Scale     float32 // of the outputs, without Normalize; 0 means 1/√(key dim)
 	Decay     Decay   // which g there is, in Call.Extra[0]; causal only
 	Fixed     bool    // g is not an input: it lies anywhere, and has no gradient

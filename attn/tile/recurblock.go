@@ -213,10 +213,7 @@ func (t *recurBlock) setFactors(q kernel.Mat, h int) {
 		if t.causal() {
 			x += t.row[t.row0+i]
 		}
-		if x += t.Eps; x != 0 {
-			x = 1 / x
-		}
-		f[i] = x
+		f[i] = t.Recurrence.factor(x)
 	}
 	if t.factors != nil && t.from == 0 {
 		copy(t.factorRow(t.Segment, h)[t.query0+t.row0:], f)

@@ -95,7 +95,9 @@ func (t *recurGrad) loadOutGrads(h int) {
 		t.e[r] = 0
 		if t.Normalize {
 			f = t.factorRow(t.Segment, h)[t.query0+r]
-			t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
+			if !t.floored(f) {
+				t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
+			}
 		}
 		do := t.do[r*d:][:d]
 		copy(do, src)

@@ -264,9 +264,7 @@ func (r *Recurrence) read(out, x, q, state []float32) {
 	kernel.Combine(out, x, kernel.Rows(state, dv))
 	f := r.Scale
 	if r.Normalize {
-		if f = kernel.Dot(x, state[dk*dv:]) + r.Eps; f != 0 {
-			f = 1 / f
-		}
+		f = r.factor(kernel.Dot(x, state[dk*dv:]))
 	}
 	kernel.Scale(f, out)
 }
