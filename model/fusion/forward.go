@@ -95,12 +95,10 @@ func under(t *autograd.Tape, a, b autograd.Var) autograd.Var {
 func (m *Model) embed(t *autograd.Tape, b *Batch) (all, words autograd.Var) {
 	c := &m.Config
 	if n := len(b.places); n > 0 {
-		x := t.Const(b.pixels, n, c.PatchWidth)
-		all = m.pixels.Forward(t, x, m.places.Forward(t, b.places), autograd.Identity)
+		all = m.pixels.forward(t, t.Const(b.pixels, n, c.PatchWidth), m.places.Forward(t, b.places))
 	}
 	if n := len(b.frames); n > 0 {
-		x := m.frame[0].Forward(t, t.Const(b.frames, n/c.FrameWidth, c.FrameWidth), autograd.None, autograd.GELU)
-		all = under(t, all, m.frame[1].Forward(t, x, autograd.None, autograd.Identity))
+		all = under(t, all, m.frame.forward(t, t.Const(b.frames, n/c.FrameWidth, c.FrameWidth), autograd.None))
 	}
 	words = t.Add(m.words.Forward(t, b.words), m.questions.Forward(t, b.asks))
 	return m.drop.apply(t, under(t, all, words)), words

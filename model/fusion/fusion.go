@@ -96,9 +96,9 @@ type Model struct {
 	Config Config
 
 	builder   nn.Builder
-	pixels    nn.Linear    // of a patch
+	pixels    front        // of a patch
 	places    nn.Embedding // of a patch in its image
-	frame     [2]nn.Linear // of a sound, one after the other
+	frame     front        // of a sound
 	words     nn.Embedding
 	questions nn.Embedding // what is added to words: a row for those of a text, one for those of a question
 	encoders  []encoder
@@ -108,6 +108,18 @@ type Model struct {
 	pass      nn.Pass // of self-attention
 	read      nn.Pass // of cross-attention
 	drop      dropper
+}
+
+// front makes a token of numbers: out(gelu(in(x))).
+type front struct{ in, out nn.Linear }
+
+func newFront(b *nn.Builder, name string, width, dim int) front {
+	return front{nn.NewLinear(b, name+".in", width, dim, true, 1), nn.NewLinear(b, name+".out", dim, dim, true, 1)}
+}
+
+// forward returns add + the tokens of x; add may be None.
+func (f *front) forward(t *autograd.Tape, x, add autograd.Var) autograd.Var {
+	return f.out.Forward(t, f.in.Forward(t, x, autograd.None, autograd.GELU), add, autograd.Identity)
 }
 
 // encoder is one stack of layers over the tokens of some kinds.
@@ -140,11 +152,11 @@ func build(c Config) (*Model, error) {
 	m := &Model{Config: c, builder: nn.Builder{Seed: c.Seed}}
 	b := &m.builder
 	if c.Image {
-		m.pixels = nn.NewLinear(b, "image.pixels", c.PatchWidth, c.Dim, true, 1)
-		m.places = nn.NewEmbedding(b, "image.places", c.Patches, c.Dim, 1)
+		m.pixels = newFront(b, "image.pixels", c.PatchWidth, c.Dim)
+		m.places = nn.NewEmbedding(b, "image.places", c.Patches, c.Dim, 0.5/nn.Std(c.Dim)) // of the size of what stands there
 	}
 	if c.Sound {
-		m.frame = [2]nn.Linear{nn.NewLinear(b, "sound.frame", c.FrameWidth, c.Dim, true, 1), nn.NewLinear(b, "sound.mix", c.Dim, c.Dim, true, 1)}
+		m.frame = newFront(b, "sound.frame", c.FrameWidth, c.Dim)
 	}
 	m.words = nn.NewEmbedding(b, "words", c.Words, c.Dim, 1)
 	m.questions = nn.NewEmbedding(b, "questions", 2, c.Dim, 1)

@@ -2,6 +2,7 @@ package fusion
 
 import (
 	"math"
+	"slices"
 
 	"attnbench/media"
 	"attnbench/model/fusion"
@@ -23,9 +24,11 @@ func (n *nearest) class(x []float32) int {
 	best, class := math.Inf(1), -1
 	for i, v := range n.vectors {
 		sum := 0.0
-		for j := range v {
-			d := float64(v[j] - x[j])
-			sum += d * d
+		for j := 0; j < len(v) && sum < best; j += 64 { // not to the end of what is far away
+			for k, y := range v[j:min(j+64, len(v))] {
+				d := float64(y - x[j+k])
+				sum += d * d
+			}
 		}
 		if sum < best {
 			best, class = sum, n.classes[i]
@@ -73,6 +76,24 @@ func (x *fuser) nearestScore(train, test []pair, kinds ...fusion.Kind) []task.Va
 			rules[it.kind].add(vector(&it), train[i].digit)
 		}
 	}
+	type corrupted struct {
+		kind  fusion.Kind
+		from  *pair
+		state state
+		seed  uint64
+	}
+	found := map[corrupted]int{} // the same in several groups
+	classOf := func(it *item) int {
+		key := corrupted{it.kind, it.from, it.state, it.seed}
+		class, ok := found[key]
+		if !ok {
+			if v := vector(it); v != nil {
+				class = rules[it.kind].class(v)
+			}
+			found[key] = class
+		}
+		return class
+	}
 	k := newBatches(x, train, test, 0)
 	s := k.NewScore().(*score)
 	for g := range k.groups {
@@ -80,10 +101,8 @@ func (x *fuser) nearestScore(train, test []pair, kinds ...fusion.Kind) []task.Va
 			p := k.plan(g, i)
 			var guess [2]int
 			for j := range p.items {
-				if it := &p.items[j]; it.kind != fusion.Text {
-					if v := vector(it); v != nil {
-						guess[it.kind] = rules[it.kind].class(v)
-					}
+				if it := &p.items[j]; it.kind != fusion.Text && slices.Contains(kinds, it.kind) {
+					guess[it.kind] = classOf(it)
 				}
 			}
 			answer := guess[kinds[0]]
@@ -111,6 +130,9 @@ type floor struct {
 
 // known are the floors, which TestFloors computes again where the sets are at hand.
 var known = []floor{
+	{"digit", "nearest-image", []task.Value{value("accuracy", 0.6409), value("accuracy@clean", 0.9200), value("accuracy@image-noise", 0.8020), value("accuracy@sound-noise", 0.9200), value("accuracy@both-noise", 0.8020), value("accuracy@image-occluded", 0.1920), value("accuracy@sound-occluded", 0.9200), value("accuracy@both-occluded", 0.1920), value("accuracy@image-missing", 0.1000), value("accuracy@sound-missing", 0.9200)}},
+	{"digit", "nearest-sound", []task.Value{value("accuracy", 0.3818), value("accuracy@clean", 0.6580), value("accuracy@image-noise", 0.6580), value("accuracy@sound-noise", 0.2500), value("accuracy@both-noise", 0.2500), value("accuracy@image-occluded", 0.6580), value("accuracy@sound-occluded", 0.1020), value("accuracy@both-occluded", 0.1020), value("accuracy@image-missing", 0.6580), value("accuracy@sound-missing", 0.1000)}},
+	{"match", "nearest-both", []task.Value{value("accuracy", 0.6020), value("accuracy@clean", 0.7740), value("accuracy@image-noise", 0.7380), value("accuracy@sound-noise", 0.5640), value("accuracy@both-noise", 0.5460), value("accuracy@image-occluded", 0.5800), value("accuracy@sound-occluded", 0.5100), value("accuracy@both-occluded", 0.5020)}},
 	{"digit", official, []task.Value{value("accuracy@clean", 0.962)}},
 }
 

@@ -41,11 +41,11 @@ func TestFloors(t *testing.T) {
 			if f.name == official {
 				continue
 			}
-			*x.to += fmt.Sprintf("\t{%q, %q, []task.Value{", f.form, f.name)
+			*x.to += fmt.Sprintf("%s %s", f.form, f.name)
 			for _, v := range f.values {
-				*x.to += fmt.Sprintf("value(%q, %.4f), ", v.Unit, v.Value)
+				*x.to += fmt.Sprintf(", value(%q, %.4f)", v.Unit, v.Value)
 			}
-			*x.to += "}},\n"
+			*x.to += "\n"
 		}
 	}
 	if got != want {

@@ -45,7 +45,7 @@ type Fusion struct {
 }
 
 var defaults = Fusion{
-	Form: "digit", Fuse: "early", Input: "both", Corrupt: "all", Test: "test", Items: 32, Patch: 4, Frames: "mel", Hop: 80,
+	Form: "digit", Fuse: "early", Input: "both", Corrupt: "all", Test: "test", Items: 32, Patch: 7, Frames: "mel", Hop: 80,
 	Dim: 64, Layers: 3, Readers: 2, Heads: 4, Rate: 0.002, Dropout: 0.1,
 }
 
