@@ -14,7 +14,6 @@ const (
 	noise
 	occluded
 	missing
-	states
 )
 
 // condition is what happened to both.
@@ -33,8 +32,8 @@ var conditions = []condition{
 
 // How much is lost; part of the recipe.
 const (
-	imageNoise = 1.0 // standard deviation, of pixels from 0 to 1
-	imageHole  = 18  // pixels of the sides of the square that is black
+	imageNoise = 0.7 // standard deviation, of pixels from 0 to 1
+	imageHole  = 14  // pixels of the sides of the square that is black
 	soundNoise = 1.0 // standard deviation, of sounds of mean square 1: 0 dB
 	soundHole  = 0.5 // of a sound, silent
 )

@@ -72,17 +72,19 @@ func TestCorrupt(t *testing.T) {
 		t.Errorf("silent: %v", sound)
 	}
 	for _, x := range [][]float32{make([]float32, side*side), make([]float32, 1000)} {
+		want := soundNoise
 		if len(x) == 1000 {
 			corruptSound(x, noise, random())
 		} else {
+			want = imageNoise
 			corruptImage(x, noise, random())
 		}
 		sum := 0.0
 		for _, v := range x {
 			sum += float64(v) * float64(v)
 		}
-		if d := math.Sqrt(sum / float64(len(x))); math.Abs(d-1) > 0.1 { // both of deviation 1
-			t.Errorf("noise of deviation %v: want 1", d)
+		if d := math.Sqrt(sum / float64(len(x))); math.Abs(d/want-1) > 0.1 {
+			t.Errorf("noise of deviation %v: want %v", d, want)
 		}
 	}
 	same := slices.Repeat([]float32{1}, 100)

@@ -130,9 +130,9 @@ type floor struct {
 
 // known are the floors, which TestFloors computes again where the sets are at hand.
 var known = []floor{
-	{"digit", "nearest-image", []task.Value{value("accuracy", 0.6409), value("accuracy@clean", 0.9200), value("accuracy@image-noise", 0.8020), value("accuracy@sound-noise", 0.9200), value("accuracy@both-noise", 0.8020), value("accuracy@image-occluded", 0.1920), value("accuracy@sound-occluded", 0.9200), value("accuracy@both-occluded", 0.1920), value("accuracy@image-missing", 0.1000), value("accuracy@sound-missing", 0.9200)}},
+	{"digit", "nearest-image", []task.Value{value("accuracy", 0.7422), value("accuracy@clean", 0.9200), value("accuracy@image-noise", 0.8860), value("accuracy@sound-noise", 0.9200), value("accuracy@both-noise", 0.8860), value("accuracy@image-occluded", 0.5640), value("accuracy@sound-occluded", 0.9200), value("accuracy@both-occluded", 0.5640), value("accuracy@image-missing", 0.1000), value("accuracy@sound-missing", 0.9200)}},
 	{"digit", "nearest-sound", []task.Value{value("accuracy", 0.3818), value("accuracy@clean", 0.6580), value("accuracy@image-noise", 0.6580), value("accuracy@sound-noise", 0.2500), value("accuracy@both-noise", 0.2500), value("accuracy@image-occluded", 0.6580), value("accuracy@sound-occluded", 0.1020), value("accuracy@both-occluded", 0.1020), value("accuracy@image-missing", 0.6580), value("accuracy@sound-missing", 0.1000)}},
-	{"match", "nearest-both", []task.Value{value("accuracy", 0.6020), value("accuracy@clean", 0.7740), value("accuracy@image-noise", 0.7380), value("accuracy@sound-noise", 0.5640), value("accuracy@both-noise", 0.5460), value("accuracy@image-occluded", 0.5800), value("accuracy@sound-occluded", 0.5100), value("accuracy@both-occluded", 0.5020)}},
+	{"match", "nearest-both", []task.Value{value("accuracy", 0.6174), value("accuracy@clean", 0.7740), value("accuracy@image-noise", 0.7500), value("accuracy@sound-noise", 0.5640), value("accuracy@both-noise", 0.5540), value("accuracy@image-occluded", 0.6840), value("accuracy@sound-occluded", 0.5100), value("accuracy@both-occluded", 0.4860)}},
 	{"digit", official, []task.Value{value("accuracy@clean", 0.962)}},
 }
 

@@ -46,12 +46,12 @@ type Fusion struct {
 
 var defaults = Fusion{
 	Form: "digit", Fuse: "early", Input: "both", Corrupt: "all", Test: "test", Items: 32, Patch: 7, Frames: "mel", Hop: 80,
-	Dim: 64, Layers: 3, Readers: 2, Heads: 4, Rate: 0.002, Dropout: 0.1,
+	Dim: 64, Layers: 3, Readers: 2, Heads: 4, Rate: 0.003, Dropout: 0.05,
 }
 
 // size is what the steps and the batch of a form are when the options and the fit leave them open.
 var sizes = map[string]struct{ steps, batch int }{
-	"digit": {1000, 64}, "match": {1500, 64}, "recall": {1000, 4},
+	"digit": {1500, 64}, "match": {2000, 64}, "recall": {1500, 8},
 }
 
 const decay = 0.05
