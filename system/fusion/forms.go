@@ -169,14 +169,14 @@ func (x *fuser) recall(list []pair, n int, r *rand.Rand, training bool) (out pla
 	return out
 }
 
-// draw returns a condition: the one that models are trained under, or any. The image is missing a quarter of the time and the sound another, so that a model of
+// draw returns a condition: the one that models are trained under, or any. The image is missing a third of the time and the sound another, so that a model of
 // both learns to do without the easier one (Neverova et al. 2016, arXiv:1501.00102, "ModDrop"); what a model of one is given is not.
 func (x *fuser) draw(r *rand.Rand) condition {
 	if len(x.conditions) == 1 {
 		return x.conditions[0]
 	}
 	c := condition{image: state(r.IntN(int(missing))), sound: state(r.IntN(int(missing)))}
-	switch lost := r.IntN(4); {
+	switch lost := r.IntN(3); {
 	case !x.form.missing:
 	case lost == 0 && x.o.Input != "image":
 		c.image = missing

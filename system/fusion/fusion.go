@@ -51,7 +51,7 @@ var defaults = Fusion{
 
 // size is what the steps and the batch of a form are when the options and the fit leave them open.
 var sizes = map[string]struct{ steps, batch int }{
-	"digit": {1500, 64}, "match": {2000, 64}, "recall": {1500, 8},
+	"digit": {2000, 64}, "match": {2000, 64}, "recall": {1500, 8},
 }
 
 const decay = 0.05
@@ -93,7 +93,7 @@ func (o Fusion) New() (system.System, error) {
 	}
 	x.info = system.Info{
 		Name: system.Spell("fusion", o, defaults), Title: "fused digits, " + o.Form, Mech: mech, Steps: sizes[o.Form].steps,
-		Recipe: fmt.Sprintf("fusion 1 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
+		Recipe: fmt.Sprintf("fusion 2 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
 		Sets:   []string{pairsSet, imagesSet, soundsSet}, Metrics: []task.Metric{metric("")}, Floors: x.floors(),
 	}
 	for _, g := range x.form.groups(x, nil) {
