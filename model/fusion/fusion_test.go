@@ -195,6 +195,11 @@ func TestGradient(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range m.Params() {
+			for i := 0; p.Name == "image.places.weight" && i < len(p.Grad); i += m.Config.Dim {
+				if p.Grad[i] == 0 {
+					t.Errorf("%s: no gradient for place %d", fuse, i/m.Config.Dim)
+				}
+			}
 			r := rand.New(rand.NewPCG(5, 6))
 			start, d := slices.Clone(p.Data), numbers(r, len(p.Data))
 			want := 0.0
