@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ spec, want string }{
-		{"optics", `unknown task "optics": want one of books, copy, gosrc, mqar, opticks, text`},
+		{"optics", `unknown task "optics": want one of ` + strings.Join(Names(), ", ")},
 		{"opticks:", "nothing after the colon"},
 		{"opticks:window=3", `task opticks: unknown option "window": want one of length, stride, eval`},
 		{"opticks:length=0", "option length=0: want an integer of at least 1"},

@@ -13,7 +13,7 @@ import (
 
 // TestRecipesAreFrozen: a hash that changes is another recipe, whose results are not those of the old.
 func TestRecipesAreFrozen(t *testing.T) {
-	want := map[string]string{"mqar": "22e63a378200519c", "copy": "0bb4bf957cb2a007", "opticks": "e02c9054102ad2eb", "opticks-long": "f61dc0b9ed6e93bf", "quick": "197ac8d997bef3d8"}
+	want := map[string]string{"mqar": "22e63a378200519c", "copy": "0bb4bf957cb2a007", "opticks": "e02c9054102ad2eb", "opticks-long": "f61dc0b9ed6e93bf", "quick": "197ac8d997bef3d8", "mqar-mix": "9ecba8f4dde157a2"}
 	for _, r := range Recipes() {
 		if got := r.Hash(); got != want[r.Name] {
 			t.Errorf("%s: hash %s: want %s; settings:\n%s", r.Name, got, want[r.Name], r)
@@ -62,7 +62,7 @@ func TestRecipeFor(t *testing.T) {
 			t.Errorf("%s: %s, %s, %v: want %s, %s", c.spec, r.Name, r.Task, err, c.name, c.task)
 		}
 	}
-	if _, err := RecipeFor("chess"); err == nil || !strings.Contains(err.Error(), "want one of mqar, copy, opticks") {
+	if _, err := RecipeFor("chess"); err == nil || !strings.Contains(err.Error(), "want one of books, copy, gosrc, ") {
 		t.Errorf("error %v: want one that lists the tasks", err)
 	}
 	if _, err := RecipeNamed("chess"); err == nil || !strings.Contains(err.Error(), "opticks-long") {

@@ -2,9 +2,11 @@ package train
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"attnbench/model"
+	"attnbench/task"
 )
 
 // NamedRecipe is a frozen recipe. A change of any number in it makes another recipe with another hash, and results of the two
@@ -24,6 +26,15 @@ var recipes = []NamedRecipe{
 			Task:     "mqar:reach=14",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "learned", Tied: true},
 			Settings: Settings{Steps: 600, Batch: 64, Rate: 0.004, Warmup: 50, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "mqar-mix",
+		Help: "recall of 4 to 64 pairs learned together, and asked of rows up to twice as long with twice as many",
+		Recipe: Recipe{
+			Task:     "mqar-mix:vocab=1024,test=64x4-64x8-64x16-128x32-256x64-512x128,eval=500",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "none", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.004, Warmup: 50, Decay: 0.1, Clip: 1, Beta2: 0.95},
 		},
 	},
 	{
@@ -80,24 +91,31 @@ func RecipeNamed(name string) (NamedRecipe, error) {
 	return NamedRecipe{}, fmt.Errorf("unknown recipe %q: want one of %s", name, strings.Join(names, ", "))
 }
 
-// RecipeFor returns the default recipe for a task's spelling: that of the task of the same name, with the options of the spelling. Texts
+// RecipeFor returns the default recipe for a task's spelling: that of the same name, with the options of the spelling. Texts
 // that have no recipe of their own take that of opticks.
 func RecipeFor(spec string) (NamedRecipe, error) {
 	name, options, _ := strings.Cut(spec, ":")
 	find := name
-	switch name {
-	case "gosrc", "books", "text":
-		find = "opticks"
+	if like[name] != "" {
+		find = like[name]
 	}
-	r, err := RecipeNamed(find)
-	if err != nil {
-		return r, fmt.Errorf("task %q has no recipe: want one of mqar, copy, opticks, gosrc, books, text", spec)
+	for _, r := range recipes {
+		if taskName, _, _ := strings.Cut(r.Task, ":"); r.Name != find || taskName != find {
+			continue
+		}
+		switch {
+		case options != "":
+			r.Task = spec
+		case name != find:
+			r.Task = name + ":length=256"
+		}
+		return r, nil
 	}
-	switch {
-	case options != "":
-		r.Task = spec
-	case name != find:
-		r.Task = name + ":length=256"
-	}
-	return r, nil
+	return NamedRecipe{}, fmt.Errorf("task %q has no recipe: want one of %s", spec, strings.Join(slices.DeleteFunc(task.Names(), func(name string) bool {
+		_, err := RecipeNamed(name)
+		return err != nil && like[name] == ""
+	}), ", "))
 }
+
+// like are tasks that take the recipe of another.
+var like = map[string]string{"gosrc": "opticks", "books": "opticks", "text": "opticks"}
