@@ -11,6 +11,10 @@ import (
 var synthetic = []struct{ spec, golden string }{
 	{"mqar-mix:eval=4", "6c7787c63a093894"},
 	{"mqar-mix:vocab=300,train=64x4x3-128x8,test=64x2-64x4-256x16,epoch=4,eval=5", "5b51177e9ac4d1b5"},
+	{"listops:eval=5", "9b2fede020b477bd"},
+	{"listops:min=20,max=100,depth=5,args=6,eval=20", "bf10d1e0f5106eb0"},
+	{"induction:eval=4", "7d86675e6fab777a"},
+	{"selective-copy:eval=8", "ff73120d387bafdd"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.

@@ -47,6 +47,33 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "listops",
+		Help: "list operations of 17 to 255 tokens, nested up to 6 deep, by two layers with an MLP",
+		Recipe: Recipe{
+			Task:     "listops:min=16,max=256,depth=6,eval=1000",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 4, MLP: "gelu", MLPWidth: 128, Positions: "rope", Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "induction",
+		Help: "induction heads learned over 64 tokens and asked of up to 512, by two layers of attention alone",
+		Recipe: Recipe{
+			Task:     "induction:length=512,trained=64",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "rope", Tied: true},
+			Settings: Settings{Steps: 600, Batch: 64, Rate: 0.003, Warmup: 50, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "selective-copy",
+		Help: "selective copying of 16 items among 256 tokens, MAD's baseline, by two layers with an MLP",
+		Recipe: Recipe{
+			Task:     "selective-copy",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
+			Settings: Settings{Steps: 600, Batch: 16, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks",
 		Help: "bytes of real text in seconds; all mechanisms pass the order-0 model",
 		Recipe: Recipe{
