@@ -81,7 +81,7 @@ func stackValue(tokens []int32) int32 {
 
 func TestListOpsSolver(t *testing.T) {
 	solved(t, "listops:eval=30", stackValue)
-	solved(t, "listops:min=20,max=200,depth=6,args=5,eval=200", stackValue)
+	solved(t, "listops:min=20,max=200,depth=6,args=6,eval=200", stackValue)
 }
 
 // TestListOpsRows checks what a row must be, for any options.
