@@ -22,6 +22,8 @@ type generated struct {
 	test    []setting // nil means train
 	rows    int       // of each setting in the test set
 
+	examples int // training rows repeat after so many; 0 for fresh rows for ever
+
 	// size, unless nil, tells by what accuracy is given beside the mean: a number of the label at position i. sizes are the smallest numbers of the
 	// classes, ascending; nil means powers of two up to the length.
 	size   func(tokens, labels []int32, i int) int
@@ -114,7 +116,11 @@ func (g *generated) Train(seed uint64, step, rows int) Batch {
 	b := newBatch(rows, s.length)
 	for r := range rows {
 		tokens, labels := b.Row(r)
-		s.fill(stream(seed, trainRows, step*rows+r), tokens, labels)
+		row := step*rows + r
+		if g.examples > 0 {
+			row %= g.examples
+		}
+		s.fill(stream(seed, trainRows, row), tokens, labels)
 	}
 	return b
 }

@@ -15,6 +15,10 @@ var synthetic = []struct{ spec, golden string }{
 	{"listops:min=20,max=100,depth=5,args=6,eval=20", "bf10d1e0f5106eb0"},
 	{"induction:eval=4", "7d86675e6fab777a"},
 	{"selective-copy:eval=8", "ff73120d387bafdd"},
+	{"mad-recall:eval=8", "7777ddf856e0fdfe"},
+	{"mad-recall:vocab=32,noise=16,next=false,examples=5,eval=8", "771a575363d46173"},
+	{"mad-fuzzy:eval=8", "6d76fd1d50d7516e"},
+	{"mad-memory:eval=8", "444a81370fdc69f7"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.

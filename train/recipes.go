@@ -74,6 +74,33 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "mad-recall",
+		Help: "in-context recall, MAD's baseline with fresh rows, by two layers with an MLP",
+		Recipe: Recipe{
+			Task:     "mad-recall",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "mad-fuzzy",
+		Help: "fuzzy recall, MAD's baseline with fresh rows, by two layers with an MLP",
+		Recipe: Recipe{
+			Task:     "mad-fuzzy",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "mad-memory",
+		Help: "memorization of 127 facts, MAD's baseline with fresh rows, by two layers with an MLP",
+		Recipe: Recipe{
+			Task:     "mad-memory",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
+			Settings: Settings{Steps: 300, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks",
 		Help: "bytes of real text in seconds; all mechanisms pass the order-0 model",
 		Recipe: Recipe{
