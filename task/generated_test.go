@@ -19,6 +19,13 @@ var synthetic = []struct{ spec, golden string }{
 	{"mad-recall:vocab=32,noise=16,next=false,examples=5,eval=8", "771a575363d46173"},
 	{"mad-fuzzy:eval=8", "6d76fd1d50d7516e"},
 	{"mad-memory:eval=8", "444a81370fdc69f7"},
+	{"niah:length=512,trained=128,eval=3", "539d8356b344ad5a"},
+	{"niah:length=512,trained=128,keys=4,queries=4,values=2,haystack=essay,slots=true,eval=3", "b35de051a218e1ee"},
+	{"niah:length=512,trained=512,haystack=needles,eval=3", "79c18be44930553a"},
+	{"variable-tracking:length=512,trained=256,eval=3", "d90772bb5dcbef48"},
+	{"variable-tracking:length=128,trained=64,chains=3,hops=2,slots=true,eval=3", "a7734aa7ff150383"},
+	{"common-words:eval=3", "164049db3850e145"},
+	{"frequent-words:length=512,trained=256,eval=3", "d72ad4986c07b4bc"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.

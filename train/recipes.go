@@ -69,8 +69,8 @@ var recipes = []NamedRecipe{
 		Help: "selective copying of 16 items among 256 tokens, MAD's baseline, by two layers with an MLP",
 		Recipe: Recipe{
 			Task:     "selective-copy",
-			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
-			Settings: Settings{Steps: 600, Batch: 16, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "learned"},
+			Settings: Settings{Steps: 1000, Batch: 16, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
 	},
 	{
@@ -98,6 +98,42 @@ var recipes = []NamedRecipe{
 			Task:     "mad-memory",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
 			Settings: Settings{Steps: 300, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "niah",
+		Help: "a needle in 32 to 1024 tokens, learned up to 256, by two layers with short convolutions",
+		Recipe: Recipe{
+			Task:     "niah:length=1024,trained=256,symbols=256",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 400, Batch: 16, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "variable-tracking",
+		Help: "chains of 4 assignments in 32 to 512 tokens, learned up to 128, by two layers with short convolutions",
+		Recipe: Recipe{
+			Task:     "variable-tracking:length=512,trained=128,hops=3,symbols=256",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "common-words",
+		Help: "4 common words of 64 to 512, learned up to 128, by two layers",
+		Recipe: Recipe{
+			Task:     "common-words:length=512,trained=128,common=4,often=10,rare=2,symbols=512",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "frequent-words",
+		Help: "the 3 most frequent words of 64 to 512, learned up to 128, by two layers",
+		Recipe: Recipe{
+			Task:     "frequent-words:length=512,trained=128,symbols=256",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
 	},
 	{
