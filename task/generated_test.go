@@ -26,6 +26,9 @@ var synthetic = []struct{ spec, golden string }{
 	{"variable-tracking:length=128,trained=64,chains=3,hops=2,slots=true,eval=3", "a7734aa7ff150383"},
 	{"common-words:eval=3", "164049db3850e145"},
 	{"frequent-words:length=512,trained=256,eval=3", "d72ad4986c07b4bc"},
+	{"parity:eval=4", "8712026d44370890"},
+	{"parity:running=true,eval=4", "a0815ce6756bf9ab"},
+	{"adding:eval=20", "135d8dc7484d9ae0"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.

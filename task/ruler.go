@@ -57,7 +57,6 @@ func ruler(g generated, length, trained, shortest int, row func(rng *rand.Rand, 
 			g.train = append(g.train, s)
 		}
 	}
-	g.size, g.sizes, g.sizeOf = func(tokens, _ []int32, _ int) int { return len(tokens) }, lengths, "tokens in the row"
 	match := Metric{Unit: "match", Better: "higher", Chance: 1 / float64(g.answers), Help: "mean over rows of the share of its answers that are among those given, in any order"}
 	g.extra = []Metric{match, {
 		Unit: "effective-length", Better: "higher", Chance: math.NaN(),
@@ -67,7 +66,7 @@ func ruler(g generated, length, trained, shortest int, row func(rng *rand.Rand, 
 		match.Unit, match.Help = fmt.Sprintf("match@%d", n), fmt.Sprintf("match of rows of %d tokens", n)
 		g.extra = append(g.extra, match)
 	}
-	g.newExtra = func(g *generated) extras { return &matching{lengths: g.sizes, byLength: make([]mean, len(g.sizes))} }
+	g.newExtra = func(*generated) extras { return &matching{lengths: lengths, byLength: make([]mean, len(lengths))} }
 	return newGenerated(g)
 }
 

@@ -102,11 +102,11 @@ var recipes = []NamedRecipe{
 	},
 	{
 		Name: "niah",
-		Help: "a needle in 32 to 1024 tokens, learned up to 256, by two layers with short convolutions",
+		Help: "a needle in 32 to 512 tokens, learned up to 128, by two layers with short convolutions",
 		Recipe: Recipe{
-			Task:     "niah:length=1024,trained=256,symbols=256",
+			Task:     "niah:length=512,trained=128,symbols=128",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
-			Settings: Settings{Steps: 400, Batch: 16, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+			Settings: Settings{Steps: 600, Batch: 64, Rate: 0.004, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
 	},
 	{
@@ -133,6 +133,24 @@ var recipes = []NamedRecipe{
 		Recipe: Recipe{
 			Task:     "frequent-words:length=512,trained=128,symbols=256",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "parity",
+		Help: "parity of up to 32 bits, asked of up to 256, by two layers with short convolutions",
+		Recipe: Recipe{
+			Task:     "parity:running=true",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "none", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 600, Batch: 64, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "adding",
+		Help: "the sum of two of 128 numbers, by two layers",
+		Recipe: Recipe{
+			Task:     "adding",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "none", Tied: true},
 			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 50, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
 	},
