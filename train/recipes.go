@@ -155,6 +155,15 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "pathfinder",
+		Help: "pathfinder of 32x32 pixels, by two layers of LRA's width",
+		Recipe: Recipe{
+			Task:     "pathfinder:eval=200",
+			Model:    model.Config{Dim: 32, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 64, Positions: "learned", Tied: true},
+			Settings: Settings{Steps: 400, Batch: 8, Rate: 0.003, Warmup: 40, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks",
 		Help: "bytes of real text in seconds; all mechanisms pass the order-0 model",
 		Recipe: Recipe{
