@@ -24,6 +24,10 @@ type generated struct {
 
 	examples int // training rows repeat after so many; 0 for fresh rows for ever
 
+	// fixed, unless nil, writes a row of an evaluation set that is not drawn, of as many as counts says for each.
+	fixed  func(split Split, row int, tokens, labels []int32)
+	counts [2]int
+
 	// size, unless nil, tells by what accuracy is given beside the mean: a number of the label at position i. sizes are the smallest numbers of the
 	// classes, ascending; nil means powers of two up to the length.
 	size   func(tokens, labels []int32, i int) int
@@ -48,7 +52,7 @@ type extras interface {
 
 // newGenerated fills in what follows from the rest.
 func newGenerated(g generated) (Task, error) {
-	if g.rows < 1 {
+	if g.fixed == nil && g.rows < 1 {
 		return nil, options.Error("eval", g.rows, "an integer of at least 1")
 	}
 	if g.test == nil {
@@ -134,6 +138,11 @@ func (s setting) fill(rng *rand.Rand, tokens, labels []int32) {
 
 // Eval yields the settings one after another: all rows of a batch have one length.
 func (g *generated) Eval(split Split, rows int) iter.Seq[Batch] {
+	if g.fixed != nil {
+		return inBatches(g.counts[split], rows, g.info.Length, func(r int, tokens, labels []int32) {
+			setting{draw: func(_ *rand.Rand, tokens, labels []int32) { g.fixed(split, r, tokens, labels) }}.fill(nil, tokens, labels)
+		})
+	}
 	n, kind := g.rows, testRows
 	if split == Valid {
 		n, kind = min(n, max(1, validation/len(g.test))), validRows

@@ -164,6 +164,24 @@ var recipes = []NamedRecipe{
 		},
 	},
 	{
+		Name: "go-package",
+		Help: "the package of a piece of Go source, by two layers; also the recipe of the long classifications of LRA",
+		Recipe: Recipe{
+			Task:     "go-package:eval=500",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 300, Batch: 8, Rate: 0.003, Warmup: 30, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "go-tags",
+		Help: "kinds of identifiers in Go source, by two layers",
+		Recipe: Recipe{
+			Task:     "go-tags:length=512",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
+			Settings: Settings{Steps: 300, Batch: 8, Rate: 0.003, Warmup: 30, Decay: 0.1, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
 		Name: "opticks",
 		Help: "bytes of real text in seconds; all mechanisms pass the order-0 model",
 		Recipe: Recipe{
@@ -223,8 +241,10 @@ func RecipeFor(spec string) (NamedRecipe, error) {
 		switch {
 		case options != "":
 			r.Task = spec
-		case name != find:
+		case find == "opticks" && name != find:
 			r.Task = name + ":length=256"
+		case name != find:
+			r.Task = name
 		}
 		return r, nil
 	}
@@ -235,4 +255,7 @@ func RecipeFor(spec string) (NamedRecipe, error) {
 }
 
 // like are tasks that take the recipe of another.
-var like = map[string]string{"gosrc": "opticks", "books": "opticks", "text": "opticks"}
+var like = map[string]string{
+	"gosrc": "opticks", "books": "opticks", "text": "opticks",
+	"lra-text": "go-package", "lra-retrieval": "go-package", "lra-image": "go-package",
+}
