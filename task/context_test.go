@@ -34,6 +34,7 @@ func TestGeneratedBaselines(t *testing.T) {
 		{"mad-memory:eval=200", 1. / 128, 1, 1, 0.02, 0},                                   // key and question
 		{"induction:eval=300,length=64,trained=64", 1. / 15, 1. / 15, 1. / 15, 0.06, 0.06}, // nothing near the end tells
 		{"parity:running=true,length=32,eval=50", 0.5, 0.5, 0.5, 0.1, 0.18},
+		{"mad-fuzzy:eval=200", 0.16, 0.16, 0.16, 0.05, 0.08}, // training asks for padding and keys, too
 		{"listops:min=20,max=100,depth=6,eval=300", 0.17, 0.17, 0.17, 0.08, 0.15},
 	} {
 		list, err := Baselines(mustNew(t, c.spec))

@@ -69,7 +69,7 @@ func (p path) last() point  { return p[len(p)-1] }
 
 // New returns the task with the options o.
 func (o Pathfinder) New() (Task, error) {
-	err := within(limit{"size", o.Size, 24, 512}, limit{"dashes", o.Dashes, 4, o.Size * o.Size / 64}, limit{"distractors", o.Distractors, 0, o.Size * o.Size / 128})
+	err := within(limit{"size", o.Size, 24, 256}, limit{"dashes", o.Dashes, 4, o.Size/2 - 2}, limit{"distractors", o.Distractors, 0, o.Size * o.Size / 128})
 	if err != nil {
 		return nil, err
 	}

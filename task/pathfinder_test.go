@@ -69,7 +69,7 @@ func TestPathfinderSolver(t *testing.T) {
 func TestPathfinderRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Pathfinder{Size: rapid.IntRange(24, 48).Draw(t, "size"), Distractors: rapid.IntRange(0, 4).Draw(t, "distractors"), Eval: 1}
-		o.Dashes = rapid.IntRange(4, o.Size*o.Size/100).Draw(t, "dashes")
+		o.Dashes = rapid.IntRange(4, o.Size/2-2).Draw(t, "dashes")
 		k, err := o.New()
 		if err != nil {
 			t.Fatal(err)
@@ -127,7 +127,7 @@ func meanVariance(x []float64) (mean, variance float64) {
 
 func TestPathfinderErrors(t *testing.T) {
 	for _, c := range []struct{ options, want string }{
-		{"size=23", "option size=23: want 24 to 512"}, {"dashes=17", "option dashes=17: want 4 to 16"}, {"distractors=9", "option distractors=9: want 0 to 8"},
+		{"size=23", "option size=23: want 24 to 256"}, {"dashes=17", "option dashes=17: want 4 to 14"}, {"distractors=9", "option distractors=9: want 0 to 8"},
 	} {
 		if _, err := New("pathfinder:" + c.options); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v: want %q", c.options, err, c.want)

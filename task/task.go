@@ -1,5 +1,6 @@
 // Package task defines what a long-sequence task is and holds the tasks that attnbench runs:
-// byte-level language modelling of real text, and multi-query associative recall.
+// language modelling of real text byte by byte, generated tasks of recall, copying, counting and reasoning, and
+// classification of texts, source and pictures.
 //
 // A task yields batches of tokens and labels, and turns a model's losses and predictions on a
 // fixed evaluation set into named metrics. It knows nothing of models or mechanisms. Tasks are

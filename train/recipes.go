@@ -167,7 +167,7 @@ var recipes = []NamedRecipe{
 		Name: "go-package",
 		Help: "the package of a piece of Go source, by two layers; also the recipe of the long classifications of LRA",
 		Recipe: Recipe{
-			Task:     "go-package:eval=500",
+			Task:     "go-package:length=512,eval=500",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 128, Positions: "rope", ShortConv: 3, Tied: true},
 			Settings: Settings{Steps: 300, Batch: 8, Rate: 0.003, Warmup: 30, Decay: 0.1, Clip: 1, Beta2: 0.95},
 		},
