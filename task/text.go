@@ -222,6 +222,7 @@ const (
 	trainRows = iota
 	validRows
 	testRows
+	trainSteps // not a row: what a step chooses for all of its rows
 )
 
 func stream(seed uint64, kind, row int) *rand.Rand {
