@@ -89,7 +89,7 @@ func newRoot() *cobra.Command {
 		return kernel.Err() // a bad ATTNBENCH_KERNEL, before any work
 	}
 	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(),
-		newEvalCommand(), newGenerateCommand(), newExplainCommand(), newCrossoverCommand(), newFidelityCommand(),
+		newEvalCommand(), newGenerateCommand(), newExplainCommand(), newCrossoverCommand(), newFidelityCommand(), newVerifyCommand(),
 		newMachineCommand())
 	return root
 }
