@@ -162,16 +162,18 @@ func (p *probe) decode(once bool) error {
 	return p.rewind()
 }
 
-// fill extends an empty state by the first tokens of a call, a prompt of that length.
+// fill extends an empty state by the first tokens of a call, a prompt of that length. A call of one chunk may be shorter: its tokens come again.
 func fill(ws *attn.Workspace, m attn.Incremental, state attn.State, c *attn.Call, tokens, maxLen int) error {
 	info := m.Info()
 	for t := 0; t < tokens; t += chunk {
 		end := min(t+chunk, tokens)
-		asks := t
+		from := t % c.KeyLen
+		to := from + end - t
+		asks := from
 		if !info.Selects && !info.Inference {
-			asks = end // nothing of the state hangs on queries, and all of them would cost as much as a prefill
+			asks = to // nothing of the state hangs on queries, and all of them would cost as much as a prefill
 		}
-		w := window(&info, c, asks, t, end)
+		w := window(&info, c, asks, from, to)
 		w.MaxLen = maxLen
 		w.EndOfPrompt = end == tokens
 		if err := m.Extend(ws, state, w); err != nil {
@@ -195,6 +197,7 @@ func (c Case) StateBytes() (retained, read int64, err error) {
 	info := m.Info()
 	s.MaxLen = c.N + 1
 	state, err := inc.NewState(s)
+	s.QueryLen, s.KeyLen = min(c.N, chunk), min(c.N, chunk)
 	if err == nil {
 		err = fill(attn.NewWorkspace(), inc, state, newCall(&info, s, 1), c.N, s.MaxLen)
 	}
