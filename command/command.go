@@ -89,7 +89,8 @@ func newRoot() *cobra.Command {
 		return kernel.Err() // a bad ATTNBENCH_KERNEL, before any work
 	}
 	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(),
-		newEvalCommand(), newGenerateCommand(), newMachineCommand(), newDataCommand())
+		newEvalCommand(), newGenerateCommand(), newExplainCommand(), newCrossoverCommand(), newFidelityCommand(), newVerifyCommand(),
+		newMachineCommand(), newDataCommand())
 	return root
 }
 

@@ -127,7 +127,7 @@ func (e *evaluation) decoder() (*public.Decoder, error) {
 	}
 	var d *public.Decoder
 	var first error
-	for _, name := range exactFirst(attn.Names()) {
+	for _, name := range harness.ExactFirst(attn.Names()) {
 		m, err := attn.New(name)
 		if err == nil {
 			err = e.eval.CanScore(m)
@@ -149,23 +149,6 @@ func (e *evaluation) decoder() (*public.Decoder, error) {
 		return nil, first
 	}
 	return d, nil
-}
-
-// exactFirst puts the exact mechanism that the main job measures, with which models are trained, before the others.
-func exactFirst(names []string) []string {
-	i := slices.IndexFunc(names, func(name string) bool {
-		m, err := attn.New(name)
-		if err != nil {
-			return false
-		}
-		info := m.Info()
-		return info.Quick && !info.Approximates && info.Masks == attn.Causal|attn.Bidirectional|attn.Cross
-	})
-	if i > 0 {
-		name := names[i]
-		names = slices.Insert(slices.Delete(names, i, i+1), 0, name)
-	}
-	return names
 }
 
 // score prints the table of losses.

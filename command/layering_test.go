@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"train"},
 	{"system"},
 	{"results"},
-	{"harness"},
+	{"harness", "explain"},
 	{"command"},
 	{"cmd"},
 }
