@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"attnbench/attn"
 	"attnbench/autograd"
 	"attnbench/harness"
+	"attnbench/internal/wholefile"
 	"attnbench/model/public"
 	"attnbench/results"
 
@@ -112,7 +112,7 @@ func (e *evaluation) bytes() ([]int32, error) {
 	if v := e.eval.Model.Config.Vocab; v != 256 {
 		return nil, fmt.Errorf("--text for a model of %d tokens: want one of the 256 bytes, or --tokens", v)
 	}
-	data, err := os.ReadFile(e.text)
+	data, err := wholefile.Read(e.text)
 	list := make([]int32, len(data))
 	for i, b := range data {
 		list[i] = int32(b)
