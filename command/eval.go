@@ -60,8 +60,8 @@ unless it says that it saw the question.`,
 			return usage(cmd, errors.New("--tokens and --text: want one of them"))
 		case e.tokens == "" && e.text == "" && e.greedy == 0:
 			return usage(cmd, errors.New("no text: want --tokens or --text with a file"))
-		case e.greedy < 0:
-			return usage(cmd, fmt.Errorf("--greedy %d: want at least 0", e.greedy))
+		case e.greedy < 0 || e.greedy > 1<<20:
+			return usage(cmd, fmt.Errorf("--greedy %d: want 0 to 2^20", e.greedy))
 		case e.greedy > 0 && (e.out != "" || e.eval.Prompt != 0 || e.eval.Window != 0 || e.eval.Stride != 0):
 			return usage(cmd, errors.New("--greedy with --out, --prompt, --window or --stride: want it alone, since it scores nothing"))
 		}
