@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"attnbench/attn"
 	"attnbench/autograd"
 	"attnbench/harness"
+	"attnbench/internal/wholefile"
 	"attnbench/model/public"
 	"attnbench/results"
 
@@ -60,8 +60,8 @@ unless it says that it saw the question.`,
 			return usage(cmd, errors.New("--tokens and --text: want one of them"))
 		case e.tokens == "" && e.text == "" && e.greedy == 0:
 			return usage(cmd, errors.New("no text: want --tokens or --text with a file"))
-		case e.greedy < 0:
-			return usage(cmd, fmt.Errorf("--greedy %d: want at least 0", e.greedy))
+		case e.greedy < 0 || e.greedy > 1<<20:
+			return usage(cmd, fmt.Errorf("--greedy %d: want 0 to 2^20", e.greedy))
 		case e.greedy > 0 && (e.out != "" || e.eval.Prompt != 0 || e.eval.Window != 0 || e.eval.Stride != 0):
 			return usage(cmd, errors.New("--greedy with --out, --prompt, --window or --stride: want it alone, since it scores nothing"))
 		}
@@ -112,7 +112,7 @@ func (e *evaluation) bytes() ([]int32, error) {
 	if v := e.eval.Model.Config.Vocab; v != 256 {
 		return nil, fmt.Errorf("--text for a model of %d tokens: want one of the 256 bytes, or --tokens", v)
 	}
-	data, err := os.ReadFile(e.text)
+	data, err := wholefile.Read(e.text)
 	list := make([]int32, len(data))
 	for i, b := range data {
 		list[i] = int32(b)
