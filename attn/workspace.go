@@ -29,14 +29,16 @@ func NewWorkspace() *Workspace {
 // Reused returns the workspace's value of type T, made once: for what is passed on by pointer and would be a heap allocation a call. Who takes
 // it clears it after use.
 func Reused[T any](ws *Workspace) *T {
-	type key struct{ p *T }
-	x, ok := ws.jobs[key{}].(*T)
+	x, ok := ws.jobs[reused[T]{}].(*T)
 	if !ok {
 		x = new(T)
-		ws.jobs[key{}] = x
+		ws.jobs[reused[T]{}] = x
 	}
 	return x
 }
+
+// reused is the key of such a value.
+type reused[T any] struct{}
 
 // Scratch is one worker's private memory during Parallel.
 type Scratch struct {

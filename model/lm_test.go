@@ -79,6 +79,8 @@ func variants() []Config {
 		c.KeyDim, c.ValueDim = 6, 10
 		all = append(all, c)
 	}
+	// A tensor that layers have in common, an activation before the output's norm, and heads that share keys.
+	all = append(all, tiny("hgrn2|hgrn2"), tiny("gsa"), tiny("mamba2|loglinear"))
 	c := tiny("full")
 	c.MLPWidth, c.Positions = 0, "none"
 	all = append(all, c)

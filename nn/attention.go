@@ -3,6 +3,7 @@ package nn
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"attnbench/attn"
 	"attnbench/autograd"
@@ -87,7 +88,8 @@ func (a *Attention) build(b *Builder, name string) error {
 	}
 	for _, x := range info.Learned {
 		if x.Shared {
-			a.learned = append(a.learned, b.Shared(info.Name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
+			mech, _, _ := strings.Cut(info.Name, ":")
+			a.learned = append(a.learned, b.Shared(mech+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
 			continue
 		}
 		a.learned = append(a.learned, b.Param(name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))

@@ -18,6 +18,33 @@ func shape(mask attn.Mask) attn.Shape {
 	return attn.Shape{Heads: 2, KVHeads: 1, KeyDim: 3, ValueDim: 4, Mask: mask, Layers: 1, MaxLen: 16}
 }
 
+// TestSharedTensor: layers of one mechanism, whatever its options, have a shared tensor in common, which is counted once.
+func TestSharedTensor(t *testing.T) {
+	b := &Builder{}
+	var layers []*Attention
+	for _, name := range []string{"copy", "copy:x=1", "other"} {
+		mech := composed.New(attn.Info{Name: name, Masks: attn.Causal, Inputs: attn.QKV(),
+			Learned: []attn.Tensor{{Name: "s", Shared: true, Shape: func(attn.Shape) []int { return []int{5} }}}}, copyValues)
+		a, err := NewAttention(b, "layer "+name, mech, AttentionConfig{Dim: 4, Shape: shape(attn.Causal)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, a)
+	}
+	if layers[0].learned[0] != layers[1].learned[0] || layers[0].learned[0] == layers[2].learned[0] {
+		t.Error("want one tensor for two layers of one mechanism, and another for another's")
+	}
+	n := 0
+	for _, p := range b.Params {
+		if strings.HasSuffix(p.Name, ".s") {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d shared tensors: want 2", n)
+	}
+}
+
 // TestShortConvInPieces: width 4, all weights 1, x = 1 2 3 4 5 gives 1 3 6 10 14 however it is cut, and leaves the raw
 // inputs 3 4 5 behind.
 func TestShortConvInPieces(t *testing.T) {

@@ -131,6 +131,9 @@ func prepareHGRN2(ws *attn.Workspace, c *attn.Call, d *derivation) {
 	a.k, a.g = viewOf(ws, c, c.KVHeads, c.KeyDim), viewOf(ws, c, c.KVHeads, c.KeyDim)
 	lowerBounds(a.gamma, c.Learned[0], c.Shape)
 	attn.Parallel(ws, c.Batch*((c.KeyLen+gateRows-1)/gateRows), 0, a, gateTask)
+	if c.Layer == 0 {
+		a.g = c.Extra[0]
+	}
 	d.numbers, d.call.K, d.inputs[0] = a.gamma, a.k, a.g
 	d.call.Extra = d.inputs[:1]
 }
@@ -149,10 +152,10 @@ func gateTask(_ *attn.Scratch, a *hgrn2Args, task int) {
 // hgrn2Gate computes the key and the log decay of one token from f = log σ, in the first layer or with lower bounds gamma.
 func hgrn2Gate(k, g, f, gamma []float32, first bool) {
 	forget(k, f)
-	copy(g, f)
-	if first {
+	if first { // g is f
 		return
 	}
+	copy(g, f)
 	kernel.Exp(g)
 	for i, e := range g {
 		low := gamma[i]

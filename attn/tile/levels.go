@@ -137,6 +137,7 @@ func (t *levelsBlock) block(b int) {
 				kernel.Scale(t.lambda(h, r)[level], q.Data[r*q.Row+dk:][from:to])
 			})
 		}
+		t.skip(q, h)
 		for r := t.row0; r < t.row1; {
 			end, cols := t.slice(r)
 			kernel.MulAhead(&t.ahead, nil, end-r, t.width, cols, q.From(r, dk), t.values(), out.From(r-t.row0, 0))
@@ -151,9 +152,6 @@ func (t *levelsBlock) block(b int) {
 				kernel.Scale(f*t.lambda(h, r)[t.level(z)], row)
 			}
 			kernel.MulAdd(own, t.width, dk, kernel.Rows(t.scaled, dk), kernel.Rows(t.ranges[z], t.width), out)
-		}
-		for r := t.row0; r < t.row1 && t.Own != OwnNothing; r++ {
-			t.addOwn(t.own, t.Segment, t.kv, h, t.query0+r, 0, t.width)
 		}
 	}
 }

@@ -229,6 +229,9 @@ func (r *Recurrence) Check() error {
 	if r.Decay == NoDecay && (r.Fixed || r.Write || r.Before || r.Own != OwnNothing) {
 		return fmt.Errorf("recurrence: an option of decayed recurrences without decay")
 	}
+	if r.Before && r.Own == OwnSkip {
+		return fmt.Errorf("recurrence: a skip of queries that read before they write")
+	}
 	if r.Dual && (r.Decay != ChannelDecay || r.Write || r.Before || r.Own != OwnNothing || r.Map != Identity) {
 		return fmt.Errorf("recurrence: a dual one with more than a decay a channel")
 	}

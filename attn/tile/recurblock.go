@@ -148,6 +148,7 @@ func (t *recurBlock) emit() {
 		if t.causal() {
 			t.weights(q)
 		}
+		t.skip(q, h)
 		t.setFactors(q, h)
 		out := t.queryRows(&t.c.Out, t.row0, h).From(0, t.from)
 		for r := t.row0; r < t.row1; {
@@ -155,11 +156,18 @@ func (t *recurBlock) emit() {
 			kernel.MulAhead(&t.ahead, t.factor[r:end], end-r, t.width, dk+cols, q.From(r, 0), kernel.Rows(t.s, t.width), out.From(r-t.row0, 0))
 			r = end
 		}
-		if t.Own != OwnNothing {
+		if t.Own == OwnBonus {
 			for q := t.query0 + t.row0; q < t.query0+t.row1; q++ {
 				t.addOwn(t.own, t.Segment, t.kv, h, q, t.from, t.width)
 			}
 		}
+	}
+}
+
+// skip adds to the weight of each query's own token what OwnSkip gives.
+func (t *recurBlock) skip(q kernel.Mat, h int) {
+	for r := t.row0; r < t.row1 && t.Own == OwnSkip; r++ {
+		q.Data[r*q.Row+t.c.KeyDim+r] += t.c.Learned[0][h] / t.Scale
 	}
 }
 
