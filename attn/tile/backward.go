@@ -173,7 +173,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 			b.load(lo, min(lo+keyBlock, g.Keys))
 			for head := kv*group + heads; head < (kv+1)*group; head += a.parts.heads {
 				for n := 0; n*Lanes < g.Queries; n++ {
-					a.tile(&b, g, head, n, part)
+					a.tile(&b, g, i, head, n, part)
 				}
 			}
 			a.store(&b, g, kv, heads)
@@ -259,10 +259,10 @@ func (a *mergeArgs) run(task int) {
 	}
 }
 
-// tile takes the keys of the block that tile n of a query head sees.
-func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, head, n, part int) {
+// tile takes the keys of the block that tile n of a query head of a segment sees.
+func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, part int) {
 	c := &a.call
-	t := tileAt(c, g, head, n)
+	t := tileAt(c, g, segment, head, n)
 	walk := cursor{t, b.p.Next(t, b.lo)}
 	blk, ok := walk.block(b.p, b.hi)
 	if !ok {

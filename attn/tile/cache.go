@@ -83,19 +83,27 @@ func (s *Cache) ReadBytes() int64 {
 	for _, l := range s.length {
 		n += s.softmax.reads(s.shape, l)
 	}
-	return n * s.tokenBytes()
+	return 4 * n
 }
 
-// reads returns how many of the n tokens of one sequence the next one sees, summed over the
-// key/value heads; a token counts once for all query heads that share it.
+// reads returns how many floats of the n tokens of one sequence the next one reads.
 func (a Softmax) reads(s attn.Shape, n int) int64 {
+	if a.Reads != nil {
+		return a.Reads(s, n)
+	}
+	return a.tokensRead(s, n) * int64(s.KeyDim+s.ValueDim)
+}
+
+// tokensRead returns how many of the n tokens of one sequence the next one sees, summed over the
+// key/value heads; a token counts once for all query heads that share it.
+func (a Softmax) tokensRead(s attn.Shape, n int) int64 {
 	total, group := int64(0), s.Heads/s.KVHeads
 	counted := make([]bool, n)
 	for h := range s.Heads {
 		if h%group == 0 {
 			clear(counted)
 		}
-		t := Tile{s.Mask, s.Layer, h, n, 1, n + 1}
+		t := Tile{Mask: s.Mask, Layer: s.Layer, Head: h, First: n, Rows: 1, Keys: n + 1}
 		if s.Mask == attn.Cross {
 			t.Keys = n
 		}

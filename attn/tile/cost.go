@@ -34,18 +34,18 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	}
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
 	c.State = 4 * batch * tokens * (dk + dv)
-	c.Read = 4 * batch * a.reads(s, s.KeyLen) * (dk + dv)
+	c.Read = 4 * batch * a.reads(s, s.KeyLen)
 	return c
 }
 
 // decodeCost returns the bytes of Extend by s.QueryLen tokens.
 func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 	before, q, dims := s.KeyLen-s.QueryLen, s.QueryLen, s.KeyDim+s.ValueDim
-	state := int64(s.KVHeads) * int64(a.held(before))
+	state := int64(s.KVHeads) * int64(a.held(before)) * int64(dims)
 	if q == 1 {
 		state = a.reads(s, before)
 	}
-	c.Bytes = 4 * int64(s.Batch) * int64(dims) * (state + int64(q*(s.Heads+s.KVHeads)))
+	c.Bytes = 4 * int64(s.Batch) * (state + int64(dims)*int64(q*(s.Heads+s.KVHeads)))
 	if q == 0 || s.Batch == 0 {
 		return c
 	}

@@ -78,7 +78,8 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	c := &a.call
 	group := a.groups - 1 - task%a.groups
 	head := task / a.groups % c.Heads
-	g := c.Segment(task / a.groups / c.Heads)
+	segment := task / a.groups / c.Heads
+	g := c.Segment(segment)
 	first := group * a.tiles
 	n := min(a.tiles, ceil(g.Queries, Lanes)-first)
 	if n <= 0 || g.Queries < a.atLeast {
@@ -92,7 +93,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	}
 	a.head(&f.bias, head, c.Heads)
 	for i := range n {
-		t := tileAt(c, g, head, first+i)
+		t := tileAt(c, g, segment, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
 		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.scale*kernel.Log2E)
 		f.walk[i].t = t

@@ -25,6 +25,9 @@ type Softmax struct {
 	// Window and Sinks bound what a Cache keeps: the first Sinks and the last Window tokens of a sequence.
 	// The pattern lets no query see others. Window 0 keeps all.
 	Window, Sinks int
+	// Reads, unless nil, returns how many floats of a sequence of n tokens the next token reads, for a pattern that only a call's
+	// content decides.
+	Reads func(s attn.Shape, n int) int64
 	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
 	Linear bool
 	// Cap, unless 0, bends the scores s to Cap·tanh(s/Cap).
@@ -72,10 +75,10 @@ func finite(x []float32) bool {
 	return s-s == 0
 }
 
-// tileAt returns tile n of head h in segment g.
-func tileAt(c *attn.Call, g attn.Segment, h, n int) Tile {
+// tileAt returns tile n of head h in segment g, the call's number i.
+func tileAt(c *attn.Call, g attn.Segment, i, h, n int) Tile {
 	q := n * Lanes
-	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys}
+	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys, i, q}
 }
 
 // longest returns the largest number of queries in a segment.
@@ -89,3 +92,5 @@ func longest(c *attn.Call) int {
 	}
 	return n
 }
+
+func log(x float32) float32 { return float32(math.Log(float64(x))) }
