@@ -148,7 +148,7 @@ var engines = map[string]work{
 	"sigmoid": tiles(1, 0), // by rows: below the tiles' waste
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
-	"topk": chosen,
+	"topk": chosen, "moba": chosen, "moba:block=64,k=2": chosen,
 }
 
 // chosen is an engine whose query heads choose keys by content.

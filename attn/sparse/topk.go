@@ -107,11 +107,6 @@ func over(h attn.Head64, i int, keys []int) []float64 {
 // Info describes the mechanism.
 func (m topK) Info() attn.Info { return *m.info }
 
-const (
-	topRows = 64  // queries that a task scores together
-	topKeys = 256 // keys that they are scored with at once
-)
-
 // Forward computes the output. With c.Saved set, the sums and the chosen keys stay there.
 func (m topK) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if err := c.Check(m.info); err != nil {
@@ -122,100 +117,54 @@ func (m topK) Forward(ws *attn.Workspace, c *attn.Call) error {
 	return nil
 }
 
-func (m topK) lists(s attn.Shape) tile.Lists { return tile.Lists{Sets: s.Heads, Most: min(m.o.K, s.KeyLen)} }
+func (m topK) lists(s attn.Shape) tile.Lists {
+	return tile.Lists{Sets: s.Heads, Most: min(m.o.K, s.KeyLen)}
+}
 
 func (m topK) forward(ws *attn.Workspace, c *attn.Call) {
-	a := topArgs{call: *c, lists: m.lists(c.Shape), scale: rootOf(c.KeyDim)}
+	a := topArgs{scan: scan{call: *c}, lists: m.lists(c.Shape), scale: rootOf(c.KeyDim)}
+	a.most = a.lists.Most
 	if c.Saved != nil {
 		n := c.Batch * c.Heads * c.QueryLen
-		a.lse, a.lists.Keys = c.Saved.Floats(n), c.Saved.Ints(n*a.lists.Most)
+		a.lse, a.lists.Keys = c.Saved.Floats(n), c.Saved.Ints(n*a.most)
 	}
-	a.call.Saved = nil
-	longest := 0
-	for i := range c.NumSegments() {
-		longest = max(longest, c.Segment(i).Queries)
-	}
-	a.groups = ceil(longest, topRows)
-	tasks := c.NumSegments() * c.Heads * a.groups
-	attn.Parallel(ws, tasks, topFloats(c.Shape, a.lists.Most), a, func(s *attn.Scratch, a *topArgs, task int) { a.run(s, task) })
+	attn.Parallel(ws, a.tasks(), topFloats(c.Shape, a.most), a, func(s *attn.Scratch, a *topArgs, task int) { a.query(s, task) })
 }
 
 func rootOf(dim int) float32 { return float32(1 / math.Sqrt(float64(dim))) }
 
-// topRowsOf returns the rows that scratch is for.
-func topRowsOf(s attn.Shape) int { return min(topRows, s.QueryLen) }
-
 func topFloats(s attn.Shape, most int) int {
-	n := topRowsOf(s)
-	return attn.ScratchFloats(tile.Lanes*s.KeyDim, n*topKeys, n*tile.TopFloats(most), most, most)
+	return attn.ScratchFloats(scanFloats(s, most), most, most)
 }
 
 type topArgs struct {
-	call   attn.Call
-	lists  tile.Lists
-	scale  float32
-	lse    []float32 // [batch, heads, queries], nil at inference
-	groups int       // of the queries of the longest segment
+	scan
+	lists tile.Lists
+	scale float32
+	lse   []float32 // [batch, heads, queries], nil at inference
 }
 
-// run computes a group of queries of one head, the last first: they see the most keys.
-func (a *topArgs) run(s *attn.Scratch, task int) {
+// query computes a group of queries of one head.
+func (a *topArgs) query(s *attn.Scratch, task int) {
 	c := &a.call
-	first := (a.groups - 1 - task%a.groups) * topRows
-	head, g := task/a.groups%c.Heads, c.Segment(task/a.groups/c.Heads)
-	n := min(topRows, g.Queries-first)
-	if n <= 0 {
+	var t group
+	a.run(s, task, &t)
+	if t.n <= 0 {
 		return
 	}
-	k := a.lists.Most
-	panel, scores := s.Floats(tile.Lanes*c.KeyDim), s.Floats(topRowsOf(c.Shape)*topKeys)
-	room, chosen, x := s.Floats(topRowsOf(c.Shape)*tile.TopFloats(k)), s.Ints(k), s.Floats(k)
-	var tops [topRows]tile.Top
-	for i := range n {
-		if k > 0 {
-			tops[i] = tile.NewTop(room[i*tile.TopFloats(k):], k)
-		}
-	}
-	q, keys := tile.HeadRows(&c.Q, g.Row, g.Query0+first, head), tile.HeadRows(&c.K, g.Row, g.Key0, c.KVHead(head))
-	end := tile.Seen(c.Mask, g, first+n-1)
-	for lo := 0; lo < end; lo += topKeys {
-		w := min(topKeys, end-lo)
-		scoreRows(panel, tile.Rows(scores, topKeys), q, keys.From(lo, 0), n, w, c.KeyDim)
-		for i := range n {
-			if w := min(w, tile.Seen(c.Mask, g, first+i)-lo); w > 0 {
-				tops[i].Take(scores[i*topKeys:][:w], lo)
-			}
-		}
-	}
-	for i := range n {
-		held := tops[i].Sorted(chosen, x)
+	chosen, x := s.Ints(a.most), s.Floats(a.most)
+	for i := range t.n {
+		held := t.top[i].Sorted(chosen, x)
 		for j := range x[:held] {
 			x[j] *= a.scale
 		}
-		lse := a.lists.Attend(c, g, head, first+i, chosen[:held], x[:held])
+		lse := a.lists.Attend(c, t.g, t.head, t.first+i, chosen[:held], x[:held])
 		if a.lse != nil {
-			a.lse[(g.Row*c.Heads+head)*c.QueryLen+g.Query0+first+i] = lse
-			copy(a.lists.Of(&c.Shape, g, head, first+i), chosen[:held])
+			a.lse[(t.g.Row*c.Heads+t.head)*c.QueryLen+t.g.Query0+t.first+i] = lse
+			copy(a.lists.Of(&c.Shape, t.g, t.head, t.first+i), chosen[:held])
 		}
 	}
 }
-
-// scoreRows computes out[i][j] = x[i]·y[j] for n rows of x and m rows of y.
-func scoreRows(panel []float32, out, x, y tile.Mat, n, m, dim int) {
-	if n < fewRows { // decoding: a transposed copy of y would cost more than the products
-		for i := range n {
-			tile.Dots(out.Data[i*out.Row:][:m], x.Data[i*x.Row:][:dim], y, m)
-		}
-		return
-	}
-	for j := 0; j < m; j += tile.Lanes {
-		w := min(tile.Lanes, m-j)
-		tile.Pack(panel, y.From(j, 0), w, dim, 1)
-		tile.Mul(n, w, dim, x, tile.Rows(panel, tile.Lanes), out.From(0, j))
-	}
-}
-
-const fewRows = 4
 
 // Backward adds the gradients of q, k and v; the choice is held fixed.
 func (m topK) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {

@@ -18,6 +18,10 @@ import (
 // by several tasks: by its query heads, whose sums of dK and dV then go to scratch that is added afterwards, in
 // order, and by its blocks, with sums of dQ. The split depends on the shape alone, and so do the bits.
 func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
+	a.backward(ws, c, g, c.Saved.Part(0))
+}
+
+func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
 	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return
 	}
@@ -25,7 +29,7 @@ func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	defer ws.Release(mark)
 	n := backwardSplit(c.Shape)
 	args := backwardArgs{
-		Softmax: a, call: *c, grads: *g, scale: a.scale(c), lse: c.Saved.Part(0), parts: n,
+		Softmax: a, call: *c, grads: *g, scale: a.scale(c), lse: lse, parts: n,
 		delta: ws.Floats(c.Batch * c.Heads * c.QueryLen),
 		dq:    ws.Floats(n.extraQ(c.Shape)),
 		dk:    ws.Floats(n.extraKV(c.Shape) * c.KeyDim),
@@ -37,7 +41,7 @@ func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	if a.SinkLogit {
 		args.sinkGrad(ws)
 	}
-	attn.Parallel(ws, tasks, a.backwardFloats(c.Shape), args, func(s *attn.Scratch, a *backwardArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, a.backwardFloats(c.Shape)), args, func(s *attn.Scratch, a *backwardArgs, task int) {
 		a.run(s, task)
 	})
 	if n.heads*n.blocks > 1 {
@@ -139,6 +143,19 @@ type backwardHead struct {
 	roomK, roomV, room, clean []float32
 }
 
+// newHead returns a worker's view with its scratch.
+func (a *backwardArgs) newHead(s *attn.Scratch) backwardHead {
+	dk, dv := a.call.KeyDim, a.call.ValueDim
+	return backwardHead{
+		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
+		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
+		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
+		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
+		roomK: s.Floats(keyBlock * dk), roomV: s.Floats(keyBlock * dv), gk: s.Floats(keyBlock * dk), gv: s.Floats(keyBlock * dv),
+		room: s.Floats(kernel.PackedFloats(dk, keyBlock)), clean: s.Floats(keyBlock * dk),
+	}
+}
+
 // run takes the blocks of keys of a head whose number leaves the task's part as the remainder.
 func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	c := &a.call
@@ -147,15 +164,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	kv := task / a.parts.blocks / a.parts.heads % c.KVHeads
 	row := task / a.parts.blocks / a.parts.heads / c.KVHeads
 	group := c.Heads / c.KVHeads
-	dk, dv := c.KeyDim, c.ValueDim
-	b := backwardHead{
-		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
-		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
-		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
-		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
-		roomK: s.Floats(keyBlock * dk), roomV: s.Floats(keyBlock * dv), gk: s.Floats(keyBlock * dk), gv: s.Floats(keyBlock * dv),
-		room: s.Floats(kernel.PackedFloats(dk, keyBlock)), clean: s.Floats(keyBlock * dk),
-	}
+	b := a.newHead(s)
 	for head := kv*group + heads; part > 0 && head < (kv+1)*group; head += a.parts.heads {
 		clear(a.sumQ(row, head, part))
 	}

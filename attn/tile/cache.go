@@ -19,6 +19,8 @@ type Cache struct {
 	length   []int // tokens seen, by row
 	capacity int   // slots of each row and head
 	k, v     []float32
+	summary  []float32      // of complete blocks, [batch, kv heads, blocks of capacity, width]
+	chosen   chosenPattern  // of the call that extends it
 	own      []attn.Segment // of the call that extends it
 	seen     []attn.Segment // the same over the keys that their queries see
 }
@@ -65,13 +67,17 @@ func (a Softmax) slot(n int) int {
 // Len returns the number of tokens that row has seen.
 func (s *Cache) Len(row int) int { return s.length[row] }
 
-// Bytes returns the bytes of the keys and values of all tokens held.
+// Bytes returns the bytes of the keys and values of all tokens held, and of the summaries of their blocks.
 func (s *Cache) Bytes() int64 {
 	n := int64(0)
 	for _, l := range s.length {
 		n += int64(s.softmax.held(l))
 	}
-	return n * s.tokenBytes() * int64(s.shape.KVHeads)
+	n *= s.tokenBytes() * int64(s.shape.KVHeads)
+	for _, l := range s.length {
+		n += 4 * s.softmax.summaryFloats(s.shape, l)
+	}
+	return n
 }
 
 // tokenBytes returns the bytes of one key and value.
@@ -133,13 +139,16 @@ func (s *Cache) Reorder(from []int) error {
 		}
 	}
 	k, v, length := make([]float32, len(s.k)), make([]float32, len(s.v)), make([]int, len(from))
+	summary := make([]float32, len(s.summary))
 	nk, nv := s.rowFloats()
+	ns := len(summary) / max(1, len(from))
 	for i, f := range from {
+		copy(summary[i*ns:][:ns], s.summary[f*ns:])
 		copy(k[i*nk:][:nk], s.k[f*nk:])
 		copy(v[i*nv:][:nv], s.v[f*nv:])
 		length[i] = s.length[f]
 	}
-	s.k, s.v, s.length = k, v, length
+	s.k, s.v, s.summary, s.length = k, v, summary, length
 	return nil
 }
 
@@ -164,6 +173,10 @@ func (s *Cache) grow(n int) {
 	s.capacity = room
 	s.k = regrow(s.k, s.shape.Batch*s.shape.KVHeads, old*s.shape.KeyDim, room*s.shape.KeyDim)
 	s.v = regrow(s.v, s.shape.Batch*s.shape.KVHeads, old*s.shape.ValueDim, room*s.shape.ValueDim)
+	if m := s.softmax.Summary; m.Block > 0 {
+		width := m.Width(s.shape)
+		s.summary = regrow(s.summary, s.shape.Batch*s.shape.KVHeads, m.blocks(old)*width, m.blocks(room)*width)
+	}
 }
 
 // regrow copies n pieces of the old size to pieces of the new size.

@@ -23,7 +23,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
 			n := backwardSplit(s)
 			c.Shared = bytesOf(int(q)) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
-			c.PerWorker = 4 * int64(a.backwardFloats(s))
+			c.PerWorker = 4 * int64(max(a.reserve, a.backwardFloats(s)))
 			if a.SinkLogit {
 				c.Shared += bytesOf(s.Batch * s.Heads)
 			}
@@ -33,7 +33,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		c.FLOPs = 2 * pairs * (dk + dv)
 	}
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
-	c.State = 4 * batch * tokens * (dk + dv)
+	c.State = 4 * batch * (tokens*(dk+dv) + a.summaryFloats(s, s.KeyLen))
 	c.Read = 4 * batch * a.reads(s, s.KeyLen)
 	return c
 }
@@ -41,7 +41,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 // decodeCost returns the bytes of Extend by s.QueryLen tokens.
 func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 	before, q, dims := s.KeyLen-s.QueryLen, s.QueryLen, s.KeyDim+s.ValueDim
-	state := int64(s.KVHeads) * int64(a.held(before)) * int64(dims)
+	state := int64(s.KVHeads)*int64(a.held(before))*int64(dims) + a.summaryFloats(s, before)
 	if q == 1 {
 		state = a.reads(s, before)
 	}
@@ -59,7 +59,7 @@ func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
 	}
 	if q < few {
 		c.Shared += bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys)))
-		c.PerWorker = 4 * int64(decodeWorkerFloats(s, q))
+		c.PerWorker = 4 * int64(max(a.reserve, decodeWorkerFloats(s, q)))
 	} else {
 		c.PerWorker = a.forwardScratch(s, q)
 	}
@@ -70,7 +70,7 @@ func (a Softmax) forwardScratch(s attn.Shape, queries int) int64 {
 	if s.Batch == 0 || queries == 0 {
 		return 0
 	}
-	return 4 * int64(a.forwardFloats(s, forwardGroup(s, queries)))
+	return 4 * int64(max(a.reserve, a.forwardFloats(s, forwardGroup(s, queries))))
 }
 
 // bytesOf returns what a workspace counts for a slice of n floats.

@@ -34,7 +34,7 @@ func (a Softmax) decode(ws *attn.Workspace, c *attn.Call, s *Cache) {
 	args := decodeArgs{Softmax: a, call: *c, cache: s, scale: a.scale(c), queries: queries, parts: decodeParts(keys)}
 	args.partial = ws.Floats(decodeFloats(c.Shape, len(c.Segments), queries, args.parts))
 	tasks := len(c.Segments) * c.KVHeads * args.parts
-	attn.Parallel(ws, tasks, decodeWorkerFloats(c.Shape, queries), args, func(s *attn.Scratch, a *decodeArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, decodeWorkerFloats(c.Shape, queries)), args, func(s *attn.Scratch, a *decodeArgs, task int) {
 		a.run(s, task)
 	})
 	args.merge()

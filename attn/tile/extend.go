@@ -170,6 +170,7 @@ func (a *appendArgs) run(task int) {
 		copy(k.Row(g.Row, slot, h), a.call.K.Row(g.Row, g.Key0+t, h))
 		copy(v.Row(g.Row, slot, h), a.call.V.Row(g.Row, g.Key0+t, h))
 	}
+	s.summarise(g.Row, h, n, n+g.Keys)
 }
 
 // gather copies the tokens held and those of the call to scratch, in order.

@@ -27,7 +27,7 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	args.groups = ceil(n, args.tiles*Lanes)
 	args.call.Saved = nil
 	tasks := c.NumSegments() * c.Heads * args.groups
-	attn.Parallel(ws, tasks, a.forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, a.forwardFloats(c.Shape, args.tiles)), args, func(s *attn.Scratch, a *forwardArgs, task int) {
 		a.run(s, task)
 	})
 }

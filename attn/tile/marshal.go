@@ -106,6 +106,7 @@ func (s *Cache) unmarshal(data []byte) error {
 				data = readFloats(k.Row(row, j, h), data)
 				data = readFloats(v.Row(row, j, h), data)
 			}
+			s.summarise(row, h, 0, n)
 		}
 	}
 	copy(s.length, length)

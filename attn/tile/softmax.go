@@ -28,12 +28,16 @@ type Softmax struct {
 	// Reads, unless nil, returns how many floats of a sequence of n tokens the next token reads, for a pattern that only a call's
 	// content decides.
 	Reads func(s attn.Shape, n int) int64
+	// Summary is what a Cache keeps of each complete block of keys beside the keys; only without Window.
+	Summary Summary
 	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
 	Linear bool
 	// Cap, unless 0, bends the scores s to Cap·tanh(s/Cap).
 	Cap float64
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
 	SinkLogit bool
+
+	reserve int // floats a worker that are asked for at least: what an engine around this one asks for in its own passes
 }
 
 func (a Softmax) scale(c *attn.Call) float32 {
