@@ -149,10 +149,18 @@ var engines = map[string]work{
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 	"topk": chosen, "moba": chosen, "moba:block=64,k=2": chosen,
+	"nsa": branched, "nsa:block=16,top=5,window=40": branched,
 }
 
 // chosen is an engine whose query heads choose keys by content.
 var chosen = work{passes: byHead, apart: true, most: func(attn.Shape, attn.Pass, float64) float64 { return 2 }}
+
+// branched is one of several branches, which read what they have in common each.
+var branched = func() work {
+	w := chosen
+	w.passes = func(group int) int64 { return 3 * int64(group) }
+	return w
+}()
 
 // unlisted is for a mechanism that has no engine here yet: nothing left out, nothing done four times.
 var unlisted = work{passes: byHead, most: func(attn.Shape, attn.Pass, float64) float64 { return 4 }}

@@ -1,6 +1,8 @@
 package sparse
 
 import (
+	"sync"
+
 	"attnbench/attn"
 	"attnbench/attn/tile"
 )
@@ -11,12 +13,53 @@ const (
 	fewRows = 4   // below so many, candidates are read where they lie
 )
 
+// summaries are those of a call's blocks.
+type summaries struct {
+	view   attn.View // [batch, blocks, kv heads, width]
+	layout []attn.Segment
+	most   int // of a row
+}
+
+// layouts keeps slices for the layouts of summaries, so that a call after the first allocates nothing.
+type layouts struct {
+	mu   sync.Mutex
+	free [][]attn.Segment
+}
+
+func (l *layouts) take() []attn.Segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.free)
+	if n == 0 {
+		return nil
+	}
+	s := l.free[n-1]
+	l.free = l.free[:n-1]
+	return s[:0]
+}
+
+func (l *layouts) put(s []attn.Segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, s)
+}
+
+// summarise computes the summaries of a call's keys, or finds them in its state unless that is nil. put them back.
+func (l *layouts) summarise(ws *attn.Workspace, m tile.Summary, c *attn.Call, state attn.State) (s summaries) {
+	s.layout, s.most = m.Layout(l.take(), c, state != nil)
+	if state != nil {
+		s.view = tile.Summaries(state)
+	} else {
+		s.view = m.Compute(ws, c, s.layout, s.most)
+	}
+	return s
+}
+
 // scan finds for each query the candidates c of largest q·c: keys, or summaries of the blocks in front of the query's own.
 type scan struct {
 	call   attn.Call
-	from   attn.View // summaries [segments or rows, blocks, kv heads, key dim or more]
-	byRow  bool
-	block  int // tokens a candidate; 0: the candidates are the call's keys
+	from   summaries // unless the candidates are keys
+	block  int       // tokens a candidate; 0: the candidates are the call's keys
 	most   int
 	groups int // of the queries of the longest segment
 }
@@ -78,10 +121,8 @@ func (a *scan) run(s *attn.Scratch, task int, t *group) {
 	switch {
 	case a.block == 0:
 		from = tile.HeadRows(&c.K, t.g.Row, t.g.Key0, kv)
-	case a.byRow:
-		from = tile.HeadRows(&a.from, t.g.Row, 0, kv)
 	default:
-		from = tile.HeadRows(&a.from, segment, 0, kv)
+		from = tile.HeadRows(&a.from.view, t.g.Row, a.from.layout[segment].Key0, kv)
 	}
 	end := a.candidates(t.g, t.first+t.n-1)
 	for lo := 0; lo < end; lo += topKeys {
@@ -118,8 +159,8 @@ type chooseArgs struct {
 }
 
 // choose writes for each query the blocks in front of its own whose summaries score highest.
-func choose(ws *attn.Workspace, c *attn.Call, a tile.Chosen, from attn.View, byRow bool, choice []int32) {
-	args := chooseArgs{scan{call: *c, from: from, byRow: byRow, block: a.Size, most: a.Most}, a, choice}
+func choose(ws *attn.Workspace, c *attn.Call, a tile.Chosen, from summaries, choice []int32) {
+	args := chooseArgs{scan{call: *c, from: from, block: a.Size, most: a.Most}, a, choice}
 	attn.Parallel(ws, args.tasks(), scanFloats(c.Shape, a.Most), args, func(s *attn.Scratch, a *chooseArgs, task int) {
 		var t group
 		a.run(s, task, &t)

@@ -21,7 +21,7 @@ func (o MoBA) New() (attn.Mechanism, error) {
 	case o.K < 1 || o.K > most:
 		return nil, attn.OptionError("k", o.K, "an integer from 1 to 2^30")
 	}
-	m := moba{o: o}
+	m := moba{o: o, layouts: new(layouts)}
 	m.Softmax = tile.Softmax{Pattern: tile.OwnBlock(o.Block), Reads: m.reads, Summary: tile.Summary{Block: o.Block, Kind: tile.SumKeys}}
 	m.info = &attn.Info{
 		Name: attn.Spell("moba", o), Family: "sparse", Title: "Mixture of block attention (MoBA)", Revision: 1,
@@ -37,8 +37,9 @@ func (o MoBA) New() (attn.Mechanism, error) {
 
 type moba struct {
 	tile.Softmax
-	o    MoBA
-	info *attn.Info
+	o       MoBA
+	info    *attn.Info
+	layouts *layouts
 }
 
 // Define computes, for each head, with the query at position t = i + Keys - Queries in block c = ⌊t/B⌋,
@@ -100,11 +101,13 @@ func (m moba) Forward(ws *attn.Workspace, c *attn.Call) error {
 	c.ZeroPadding()
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	m.forward(ws, c, m.Summary.Compute(ws, c, tile.MostKeys(c)), false)
+	sums := m.layouts.summarise(ws, m.Summary, c, nil)
+	defer m.layouts.put(sums.layout)
+	m.forward(ws, c, sums)
 	return nil
 }
 
-func (m moba) forward(ws *attn.Workspace, c *attn.Call, sums attn.View, byRow bool) {
+func (m moba) forward(ws *attn.Workspace, c *attn.Call, sums summaries) {
 	if c.Batch == 0 || c.QueryLen == 0 {
 		return
 	}
@@ -117,7 +120,7 @@ func (m moba) forward(ws *attn.Workspace, c *attn.Call, sums attn.View, byRow bo
 	} else {
 		lse, choice = ws.Floats(n), ws.Ints(a.ChoiceLen(c.Shape))
 	}
-	choose(ws, c, a, sums, byRow, choice)
+	choose(ws, c, a, sums, choice)
 	a.Attend(ws, c, lse, choice)
 }
 
@@ -147,13 +150,15 @@ func (m moba) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	call.Saved = nil
 	mark := ws.Mark()
 	defer ws.Release(mark)
+	sums := m.layouts.summarise(ws, m.Summary, &call, s)
+	defer m.layouts.put(sums.layout)
 	if !tile.Few(&call) {
-		m.forward(ws, &call, tile.Summaries(s), true)
+		m.forward(ws, &call, sums)
 		return nil
 	}
 	a := m.chosen(call.Shape)
 	choice := ws.Ints(a.ChoiceLen(call.Shape))
-	choose(ws, &call, a, tile.Summaries(s), true, choice)
+	choose(ws, &call, a, sums, choice)
 	a.Decode(ws, &call, s, choice)
 	return nil
 }
@@ -183,7 +188,7 @@ func (m moba) cost(s attn.Shape, p attn.Pass) attn.Cost {
 		c.FLOPs += 2 * int64(s.Batch) * int64(s.Heads) * gates * int64(s.KeyDim)
 	}
 	if p == attn.PassForward {
-		c.Shared += 4 * int64(attn.ScratchFloats(m.Summary.Floats(s, s.Batch, s.KeyLen)))
+		c.Shared += 4 * int64(attn.ScratchFloats(m.Summary.Floats(s)))
 	}
 	return c
 }

@@ -21,6 +21,11 @@ func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	a.backward(ws, c, g, c.Saved.Part(0))
 }
 
+// AttendGrad is Backward from what Attend computed: c.Out and lse.
+func (a Softmax) AttendGrad(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
+	a.backward(ws, c, g, lse)
+}
+
 func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
 	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return

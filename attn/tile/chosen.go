@@ -28,28 +28,6 @@ func (a Chosen) Reserve(floats int) Chosen {
 	return a
 }
 
-// OwnBlock is the pattern of a query's own block of so many keys, up to the query.
-type OwnBlock int
-
-// Next implements Pattern.
-func (p OwnBlock) Next(t Tile, from int) Run {
-	n := int(p)
-	first, last := max(t.First, 0)/n, t.Last()/n
-	from = max(from, first*n)
-	if t.Last() < 0 {
-		return Run{}
-	}
-	if first == last && t.First >= 0 && from <= t.First {
-		return Run{from, t.First + 1, true}
-	}
-	return Run{from, t.Last() + 1, false}
-}
-
-// Sees implements Pattern.
-func (p OwnBlock) Sees(t Tile, j int) uint32 {
-	return Bits(j-t.First, (j/int(p)+1)*int(p)-t.First)
-}
-
 // Sets returns how many sets of choices there are.
 func (a Chosen) Sets(s attn.Shape) int {
 	if a.Shared {
@@ -265,31 +243,33 @@ func (a *chosenArgs) finish(u *unit) {
 // Cost returns the closed-form costs of a pass, given the pairs of one batch row that all its heads compute together. Choosing
 // is not in it but for the choices themselves.
 func (a Chosen) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
-	empty := s.Batch == 0 || s.QueryLen == 0
-	own := bytesOf(s.Batch*s.Heads*s.QueryLen) + bytesOf(a.ChoiceLen(s))
-	switch {
-	case p == attn.PassBackward && !empty && s.KeyLen > 0:
-		a.reserve = max(a.reserve, a.backwardFloats(s))
-		c := a.Softmax.Cost(s, p, pairs)
-		c.Shared += bytesOf(s.Batch*s.Heads*s.QueryLen) + bytesOf(a.share(s).extraQ(s))
-		c.PerWorker = 4 * int64(max(a.reserve, a.Softmax.backwardFloats(s)))
-		c.Bytes += own
-		return c
-	case p == attn.PassDecode && s.QueryLen < few:
-		c := a.Softmax.Cost(s, p, pairs)
-		if !empty {
-			c.Shared += bytesOf(a.ChoiceLen(s))
-		}
-		return c
-	case p != attn.PassBackward:
-		a.reserve = max(a.reserve, a.unitFloats(s))
-	}
 	c := a.Softmax.Cost(s, p, pairs)
-	if p != attn.PassBackward && !empty {
+	c.Shared, c.PerWorker = a.Scratch(s, p)
+	own := bytesOf(s.Batch*s.Heads*s.QueryLen) + bytesOf(a.ChoiceLen(s))
+	switch empty := s.Batch == 0 || s.QueryLen == 0; {
+	case p == attn.PassBackward && !empty:
+		c.Bytes += own
+	case p == attn.PassDecode && s.QueryLen < few && !empty:
+		c.Shared += bytesOf(a.ChoiceLen(s))
+	case p != attn.PassBackward && !empty:
 		c.Shared += own
 	}
 	if p == attn.PassForward {
 		c.Saved = own
 	}
 	return c
+}
+
+// Scratch returns what a pass takes of the workspace beside the choices and, forward, the sums: shared, and for each worker.
+func (a Chosen) Scratch(s attn.Shape, p attn.Pass) (shared, worker int64) {
+	empty := s.Batch == 0 || s.QueryLen == 0
+	switch {
+	case p == attn.PassBackward && !empty && s.KeyLen > 0:
+		a.reserve = max(a.reserve, a.backwardFloats(s))
+		shared, _ = a.Softmax.Scratch(s, p)
+		return shared + bytesOf(s.Batch*s.Heads*s.QueryLen) + bytesOf(a.share(s).extraQ(s)), 4 * int64(max(a.reserve, a.Softmax.backwardFloats(s)))
+	case p == attn.PassForward, p == attn.PassDecode && s.QueryLen >= few:
+		a.reserve = max(a.reserve, a.unitFloats(s))
+	}
+	return a.Softmax.Scratch(s, p)
 }

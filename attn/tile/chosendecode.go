@@ -32,6 +32,11 @@ func (p *chosenPattern) Sees(Tile, int) uint32 { return Bits(0, Lanes) }
 // Few reports whether all segments of a call have so few queries that each walks over the cache by itself.
 func Few(c *attn.Call) bool { return longest(c) < few }
 
+// Decode computes the few queries of a call that Append returned, or of one over summaries of what it holds.
+func (a Softmax) Decode(ws *attn.Workspace, c *attn.Call, state attn.State) {
+	a.decode(ws, c, state.(*Cache))
+}
+
 // Decode computes the queries of a call that Append returned, few of them, from their choices.
 func (a Chosen) Decode(ws *attn.Workspace, c *attn.Call, state attn.State, choice []int32) {
 	s := state.(*Cache)
@@ -40,3 +45,6 @@ func (a Chosen) Decode(ws *attn.Workspace, c *attn.Call, state attn.State, choic
 	a.decode(ws, c, s)
 	s.chosen = chosenPattern{}
 }
+
+// FewQueries is the number of queries of a segment from which on Decode is not for it.
+const FewQueries = few

@@ -96,7 +96,7 @@ func (a *decodeArgs) run(s *attn.Scratch, task int) {
 	for lo := from; lo < to; lo += step {
 		for i := range g.Queries {
 			for h := range group {
-				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys, segment, i}
+				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys, segment, i, g.Pos0}
 				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+step, to))
 			}
 		}

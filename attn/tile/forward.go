@@ -15,6 +15,16 @@ func (a Softmax) Forward(ws *attn.Workspace, c *attn.Call) {
 	a.forward(ws, c, lse, 0)
 }
 
+// Attend is Forward of a call whose padding is zero already; lse [batch, heads, queries] receives log₂ of each row's softmax sum.
+func (a Softmax) Attend(ws *attn.Workspace, c *attn.Call, lse []float32) { a.forward(ws, c, lse, 0) }
+
+// Reserve returns a with that many floats a worker asked for in all passes, so that scratch has one closed form in an engine of
+// several.
+func (a Softmax) Reserve(floats int) Softmax {
+	a.reserve = floats
+	return a
+}
+
 // forward computes the segments of at least atLeast queries.
 func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeast int) {
 	n := longest(c)

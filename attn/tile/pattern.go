@@ -21,6 +21,7 @@ type Tile struct {
 	// Segment is the number of the sequence in the call and Query that of the first query in the sequence: a pattern made for one
 	// call, of what its queries chose, is asked by them.
 	Segment, Query int
+	Pos0           int // of the sequence, as its Segment says
 }
 
 // Last returns the position of the tile's last query.

@@ -82,7 +82,7 @@ func finite(x []float32) bool {
 // tileAt returns tile n of head h in segment g, the call's number i.
 func tileAt(c *attn.Call, g attn.Segment, i, h, n int) Tile {
 	q := n * Lanes
-	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys, i, q}
+	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys, i, q, g.Pos0}
 }
 
 // longest returns the largest number of queries in a segment.

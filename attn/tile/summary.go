@@ -16,7 +16,7 @@ type SummaryKind uint8
 
 const (
 	SumKeys   SummaryKind = iota // Σ_j k[j]: blocks are equally long, so that sums rank as means do
-	SumBoth                      // Σ_j k[j], then Σ_j v[j]
+	SumBoth                      // Σ_j k[j], then the mean of v[j]
 	BoundKeys                    // max_j k[j], then min_j k[j], by channel
 )
 
@@ -61,27 +61,49 @@ func (m Summary) block(dst []float32, k, v side, n, dk, dv int) {
 		for j := first; j < first+m.Block; j++ {
 			kernel.Add(dst[dk:], v.row(j, dv))
 		}
+		for e := range dst[dk:] {
+			dst[dk+e] /= float32(m.Block) // so that the mean of equal values is that value
+		}
 	}
 }
 
-// Floats is the room that Compute needs, for so many segments of at most so many keys.
-func (m Summary) Floats(s attn.Shape, segments, keys int) int {
-	return segments * m.blocks(keys) * s.KVHeads * m.Width(s)
+// Floats is the room that Compute needs for a call of that shape at full length.
+func (m Summary) Floats(s attn.Shape) int {
+	return s.Batch * m.blocks(s.KeyLen) * s.KVHeads * m.Width(s)
 }
 
-// Compute summarises the keys of a call as [segments, blocks, kv heads, width]; keys is the most of a segment. Blocks that are not
+// Layout appends to dst the segments that the queries of c and the summaries of their keys make, Pos0 the position of the first query,
+// and returns them and the most summaries of a row. In a Cache (cached) a row's begin at 0.
+func (m Summary) Layout(dst []attn.Segment, c *attn.Call, cached bool) ([]attn.Segment, int) {
+	row, at, most := -1, 0, 0
+	for i := range c.NumSegments() {
+		g := c.Segment(i)
+		if g.Row != row {
+			row, at = g.Row, 0
+		}
+		n := m.blocks(g.Keys)
+		dst = append(dst, attn.Segment{Row: g.Row, Query0: g.Query0, Queries: g.Queries, Key0: at, Keys: n, Pos0: g.Offset()})
+		if !cached {
+			at += n
+		}
+		most = max(most, at, n)
+	}
+	return dst, most
+}
+
+// Compute summarises the keys of a call as [batch, blocks, kv heads, width], by what Layout returned for it. Blocks that are not
 // complete have none.
-func (m Summary) Compute(ws *attn.Workspace, c *attn.Call, keys int) attn.View {
-	time, width := m.blocks(keys), m.Width(c.Shape)
-	v := headMajor(ws.Floats(m.Floats(c.Shape, c.NumSegments(), keys)), c.NumSegments(), time, c.KVHeads, width)
-	args := summaryArgs{m, *c, v}
+func (m Summary) Compute(ws *attn.Workspace, c *attn.Call, layout []attn.Segment, most int) attn.View {
+	width := m.Width(c.Shape)
+	v := headMajor(ws.Floats(c.Batch*most*c.KVHeads*width), c.Batch, most, c.KVHeads, width)
+	args := summaryArgs{m, *c, v, layout}
 	args.call.Saved = nil
-	attn.Parallel(ws, c.NumSegments()*c.KVHeads, 0, args, func(_ *attn.Scratch, a *summaryArgs, task int) {
+	attn.Parallel(ws, len(layout)*c.KVHeads, 0, args, func(_ *attn.Scratch, a *summaryArgs, task int) {
 		c := &a.call
-		segment, kv := task/c.KVHeads, task%c.KVHeads
-		g := c.Segment(segment)
-		for n := range a.blocks(g.Keys) {
-			a.block(a.to.Row(segment, n, kv), sideOf(&c.K, g, kv), sideOf(&c.V, g, kv), n, c.KeyDim, c.ValueDim)
+		to, kv := a.layout[task/c.KVHeads], task%c.KVHeads
+		g := c.Segment(task / c.KVHeads)
+		for n := range to.Keys {
+			a.block(a.to.Row(to.Row, to.Key0+n, kv), sideOf(&c.K, g, kv), sideOf(&c.V, g, kv), n, c.KeyDim, c.ValueDim)
 		}
 	})
 	return v
@@ -89,20 +111,19 @@ func (m Summary) Compute(ws *attn.Workspace, c *attn.Call, keys int) attn.View {
 
 type summaryArgs struct {
 	Summary
-	call attn.Call
-	to   attn.View
+	call   attn.Call
+	to     attn.View
+	layout []attn.Segment
 }
 
-// MostKeys returns the largest number of keys in a segment.
-func MostKeys(c *attn.Call) int {
-	if c.Segments == nil {
-		return c.KeyLen
+// Parts returns the two parts of summaries: of the keys and, of SumBoth, of the values.
+func (m Summary) Parts(v attn.View, s attn.Shape) (k, w attn.View) {
+	k, w = v, v
+	k.Dim, w.Dim = s.KeyDim, v.Dim-s.KeyDim
+	if len(v.Data) > 0 {
+		w.Data = v.Data[s.KeyDim:]
 	}
-	n := 0
-	for _, g := range c.Segments {
-		n = max(n, g.Keys)
-	}
-	return n
+	return k, w
 }
 
 // Summaries returns what a Cache keeps of its complete blocks, [rows, blocks, kv heads, width].
