@@ -125,7 +125,7 @@ func (p *probe) decode(once bool) error {
 	for t := 0; t < begin; t += chunk {
 		end := min(t+chunk, begin)
 		asks := t
-		if !p.info.Selects && !p.info.Inference {
+		if !p.info.Inference {
 			asks = end // nothing of the state hangs on queries, and all of them would cost as much as a prefill
 		}
 		w := window(&p.info, p.call, asks, t, end)

@@ -149,7 +149,7 @@ var engines = map[string]work{
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 	"topk": chosen, "moba": chosen, "moba:block=64,k=2": chosen,
-	"nsa": branched,
+	"nsa": branched, "quest:dense=0,budget=128": chosen,
 }
 
 // chosen is an engine whose query heads choose keys by content.

@@ -158,6 +158,12 @@ type chooseArgs struct {
 	choice []int32
 }
 
+// reserveFor returns the scratch a worker of choose.
+func reserveFor(s attn.Shape, a tile.Chosen, width int) int {
+	s.KeyDim = width
+	return scanFloats(s, a.Most)
+}
+
 // choose writes for each query the blocks in front of its own whose summaries score highest.
 func choose(ws *attn.Workspace, c *attn.Call, a tile.Chosen, from summaries, choice []int32) {
 	args := chooseArgs{scan{call: *c, from: from, block: a.Size, most: a.Most}, a, choice}
