@@ -177,23 +177,28 @@ func (m sliding) cost(s attn.Shape, p attn.Pass) attn.Cost {
 
 // pairs counts the visible pairs of one head: row by row, since a row's count is a closed form.
 func (o Sliding) pairs(s attn.Shape) int64 {
-	behind, ahead := o.reach(s.Mask)
 	n := int64(0)
 	for i := range s.QueryLen {
-		t := i + s.KeyLen - s.QueryLen
-		end := s.KeyLen
-		if s.Mask == attn.Causal {
-			end = min(end, t+1)
-		}
-		sinks := min(o.Sinks, max(end, 0))
-		// Keys of the window that are no sinks: t - r·Dilation from lo to hi.
-		lo, hi := max(t-behind, sinks), min(t+ahead, end-1)
-		n += int64(sinks)
-		if lo <= hi {
-			n += int64(floor(t-lo, o.Dilation) - floor(t-hi-1, o.Dilation))
-		}
+		n += o.rowPairs(s, i)
 	}
 	return n
+}
+
+// rowPairs counts the keys that query i sees.
+func (o Sliding) rowPairs(s attn.Shape, i int) int64 {
+	behind, ahead := o.reach(s.Mask)
+	t := i + s.KeyLen - s.QueryLen
+	end := s.KeyLen
+	if s.Mask == attn.Causal {
+		end = min(end, t+1)
+	}
+	sinks := min(o.Sinks, max(end, 0))
+	// Keys of the window that are no sinks: t - r·Dilation from lo to hi.
+	lo, hi := max(t-behind, sinks), min(t+ahead, end-1)
+	if lo > hi {
+		return int64(sinks)
+	}
+	return int64(sinks + floor(t-lo, o.Dilation) - floor(t-hi-1, o.Dilation))
 }
 
 // floor returns ⌊a/b⌋ for b > 0.

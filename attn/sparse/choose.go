@@ -1,8 +1,6 @@
 package sparse
 
 import (
-	"sync"
-
 	"attnbench/attn"
 	"attnbench/attn/tile"
 )
@@ -20,33 +18,9 @@ type summaries struct {
 	most   int // of a row
 }
 
-// layouts keeps slices for the layouts of summaries, so that a call after the first allocates nothing.
-type layouts struct {
-	mu   sync.Mutex
-	free [][]attn.Segment
-}
-
-func (l *layouts) take() []attn.Segment {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := len(l.free)
-	if n == 0 {
-		return nil
-	}
-	s := l.free[n-1]
-	l.free = l.free[:n-1]
-	return s[:0]
-}
-
-func (l *layouts) put(s []attn.Segment) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.free = append(l.free, s)
-}
-
-// summarise computes the summaries of a call's keys, or finds them in its state unless that is nil. put them back.
-func (l *layouts) summarise(ws *attn.Workspace, m tile.Summary, c *attn.Call, state attn.State) (s summaries) {
-	s.layout, s.most = m.Layout(l.take(), c, state != nil)
+// summarise computes the summaries of a call's keys, or finds them in its state unless that is nil. The layout goes back to the pool.
+func summarise(ws *attn.Workspace, p *tile.SegmentPool, m tile.Summary, c *attn.Call, state attn.State) (s summaries) {
+	s.layout, s.most = m.Layout(p.Take(), c, state != nil)
 	if state != nil {
 		s.view = tile.Summaries(state)
 	} else {

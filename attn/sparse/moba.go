@@ -21,7 +21,7 @@ func (o MoBA) New() (attn.Mechanism, error) {
 	case o.K < 1 || o.K > most:
 		return nil, attn.OptionError("k", o.K, "an integer from 1 to 2^30")
 	}
-	m := moba{o: o, layouts: new(layouts)}
+	m := moba{o: o, layouts: new(tile.SegmentPool)}
 	m.Softmax = tile.Softmax{Pattern: tile.OwnBlock(o.Block), Reads: m.reads, Summary: tile.Summary{Block: o.Block, Kind: tile.SumKeys}}
 	m.info = &attn.Info{
 		Name: attn.Spell("moba", o), Family: "sparse", Title: "Mixture of block attention (MoBA)", Revision: 1,
@@ -39,7 +39,7 @@ type moba struct {
 	tile.Softmax
 	o       MoBA
 	info    *attn.Info
-	layouts *layouts
+	layouts *tile.SegmentPool
 }
 
 // Define computes, for each head, with the query at position t = i + Keys - Queries in block c = ⌊t/B⌋,
@@ -101,8 +101,8 @@ func (m moba) Forward(ws *attn.Workspace, c *attn.Call) error {
 	c.ZeroPadding()
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	sums := m.layouts.summarise(ws, m.Summary, c, nil)
-	defer m.layouts.put(sums.layout)
+	sums := summarise(ws, m.layouts, m.Summary, c, nil)
+	defer m.layouts.Put(sums.layout)
 	m.forward(ws, c, sums)
 	return nil
 }
@@ -150,8 +150,8 @@ func (m moba) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	call.Saved = nil
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	sums := m.layouts.summarise(ws, m.Summary, &call, s)
-	defer m.layouts.put(sums.layout)
+	sums := summarise(ws, m.layouts, m.Summary, &call, s)
+	defer m.layouts.Put(sums.layout)
 	if !tile.Few(&call) {
 		m.forward(ws, &call, sums)
 		return nil

@@ -29,7 +29,7 @@ func (o NSA) New() (attn.Mechanism, error) {
 	case o.Window < 1 || o.Window > most:
 		return nil, attn.OptionError("window", o.Window, "an integer from 1 to 2^30")
 	}
-	m := nsa{o: o, layouts: new(layouts)}
+	m := nsa{o: o, layouts: new(tile.SegmentPool)}
 	m.Softmax = tile.Softmax{Pattern: tile.OwnBlock(o.Block), Reads: m.reads, Summary: tile.Summary{Block: o.Block, Kind: tile.SumBoth}}
 	m.complete, m.window = tile.Complete(o.Block), tile.Window(o.Window)
 	inputs := append(attn.QKV(), attn.Input{Name: "g", From: attn.QuerySide, Heads: attn.QueryHeads, Width: func(attn.Shape) int { return branches }, Act: attn.Sigmoid})
@@ -74,7 +74,7 @@ type nsa struct {
 	tile.Softmax
 	o                NSA
 	info             *attn.Info
-	layouts          *layouts
+	layouts          *tile.SegmentPool
 	complete, window tile.Pattern
 }
 
@@ -239,8 +239,8 @@ func (m nsa) forward(ws *attn.Workspace, c *attn.Call, state attn.State) {
 	}
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	sums := m.layouts.summarise(ws, m.Summary, c, state)
-	defer m.layouts.put(sums.layout)
+	sums := summarise(ws, m.layouts, m.Summary, c, state)
+	defer m.layouts.Put(sums.layout)
 	pass := attn.PassForward
 	if state != nil {
 		pass = attn.PassDecode

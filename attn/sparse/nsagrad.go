@@ -18,8 +18,8 @@ func (m nsa) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 	}
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	sums := m.layouts.summarise(ws, m.Summary, c, nil)
-	defer m.layouts.put(sums.layout)
+	sums := summarise(ws, m.layouts, m.Summary, c, nil)
+	defer m.layouts.Put(sums.layout)
 	e := m.engines(c.Shape, c.KeyLen/m.o.Block)
 	e.reserve(c.Shape, attn.PassBackward, c.KeyLen/m.o.Block)
 	part := 0

@@ -26,7 +26,7 @@ func (o Quest) New() (attn.Mechanism, error) {
 	case o.Dense < 0 || o.Dense > most:
 		return nil, attn.OptionError("dense", o.Dense, "an integer from 0 to 2^30")
 	}
-	m := quest{o: o, layouts: new(layouts)}
+	m := quest{o: o, layouts: new(tile.SegmentPool)}
 	m.paged = tile.Softmax{Pattern: tile.OwnBlock(o.Page), Reads: m.reads, Summary: tile.Summary{Block: o.Page, Kind: tile.BoundKeys}}
 	m.info = &attn.Info{
 		Name: attn.Spell("quest", o), Family: "sparse", Title: "Query-aware sparsity (Quest)", Revision: 1,
@@ -41,7 +41,7 @@ func (o Quest) New() (attn.Mechanism, error) {
 type quest struct {
 	o       Quest
 	info    *attn.Info
-	layouts *layouts
+	layouts *tile.SegmentPool
 	paged   tile.Softmax
 }
 
@@ -219,8 +219,8 @@ func (m quest) bound(ws *attn.Workspace, c *attn.Call, s *questState, a tile.Cho
 			}
 		}
 	}
-	bounds := m.layouts.summarise(ws, m.paged.Summary, c, s.Cache)
-	defer m.layouts.put(bounds.layout)
+	bounds := summarise(ws, m.layouts, m.paged.Summary, c, s.Cache)
+	defer m.layouts.Put(bounds.layout)
 	d := *c
 	d.Q, d.KeyDim = signed, 2*c.KeyDim
 	choose(ws, &d, a, bounds, choice)

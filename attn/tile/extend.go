@@ -23,6 +23,25 @@ func (a Softmax) Extend(ws *attn.Workspace, info *attn.Info, state attn.State, c
 		return err
 	}
 	c.ZeroPadding()
+	a.extendAll(ws, s, c)
+	return nil
+}
+
+// ExtendOver is Extend of a state that a mechanism keeps beside others: the call, which it has checked, may be of a part of the tokens,
+// and the rest of c.Out stays as it is.
+func (a Softmax) ExtendOver(ws *attn.Workspace, name string, state attn.State, c *attn.Call) error {
+	s, ok := state.(*Cache)
+	if !ok || s == nil {
+		return fmt.Errorf("%s: state is a %T: want one of its own", name, state)
+	}
+	if err := s.accepts(name, c); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	a.extendAll(ws, s, c)
+	return nil
+}
+
+func (a Softmax) extendAll(ws *attn.Workspace, s *Cache, c *attn.Call) {
 	for place := range places {
 		s.choose(c, place)
 		if len(s.own) == 0 {
@@ -42,7 +61,6 @@ func (a Softmax) Extend(ws *attn.Workspace, info *attn.Info, state attn.State, c
 		}
 		ws.Release(mark)
 	}
-	return nil
 }
 
 // checked returns the cache that state is, once it and the call are known to fit.
