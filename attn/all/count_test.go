@@ -149,6 +149,7 @@ var engines = map[string]work{
 	"linear":  chunks(64), "linear:chunk=32,map=relu,normalize=false": chunks(32),
 	"gla": chunks(64), "gla:chunk=16": chunks(16),
 	"topk": chosen, "moba": chosen, "moba:block=64,k=2": chosen,
+	"sliding:window=100,sinks=4,positions=cache": tiles(3, 3),
 	"longformer": tiles(3, 3), "longformer:window=60,global=70": tiles(4, 4),
 	"nsa": branched, "quest:dense=0,budget=128": chosen,
 }

@@ -25,7 +25,7 @@ func (o Longformer) New() (attn.Mechanism, error) {
 		return nil, attn.OptionError("global", o.Global, "an integer from 0 to 2^40")
 	}
 	m := longformer{o: o, segments: new(tile.SegmentPool)}
-	m.local = tile.Softmax{Pattern: beside{Sliding{o.Window + 1, o.Global, 1}}, Window: o.Window + 1, Sinks: o.Global}
+	m.local = tile.Softmax{Pattern: beside{Sliding{Window: o.Window + 1, Sinks: o.Global, Dilation: 1}}, Window: o.Window + 1, Sinks: o.Global}
 	m.global = tile.Softmax{Pattern: tile.Dense{}}
 	inputs := append(attn.QKV(), attn.QKV()...)
 	for i, name := range []string{"qg", "kg", "vg"} {
@@ -190,7 +190,7 @@ func (m longformer) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) er
 
 func (m longformer) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	pairs := int64(0)
-	g, wide := attn.Segment{Queries: s.QueryLen, Keys: s.KeyLen}, Sliding{m.o.Window + 1, m.o.Global, 1}
+	g, wide := attn.Segment{Queries: s.QueryLen, Keys: s.KeyLen}, Sliding{Window: m.o.Window + 1, Sinks: m.o.Global, Dilation: 1}
 	for i := range s.QueryLen {
 		if t := i + g.Offset(); t >= 0 && t < m.o.Global {
 			pairs += int64(tile.Seen(s.Mask, g, i))

@@ -9,13 +9,17 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("sliding", Sliding{Window: 512, Dilation: 1}, Sliding.New) }
+func init() {
+	attn.Register("sliding", Sliding{Window: 512, Dilation: 1, Positions: "absolute"}, Sliding.New)
+}
 
 // Sliding holds the options of sliding-window attention, spelled sliding:window=512,sinks=4,dilation=2.
 type Sliding struct {
 	Window   int `opt:"window"`   // span of the window, the query's own token included; at least 1
 	Sinks    int `opt:"sinks"`    // first keys that every query sees; at least 0
 	Dilation int `opt:"dilation"` // distance between the keys that are seen inside the window; at least 1
+	// Positions is absolute, or cache: keys are rotated by their place among those that are seen (StreamingLLM).
+	Positions string `opt:"positions"`
 }
 
 // most bounds the options: sums of them must not overflow.
@@ -31,6 +35,12 @@ func (o Sliding) New() (attn.Mechanism, error) {
 			return nil, attn.OptionError(c.name, c.value, fmt.Sprintf("an integer from %d to 2^40", c.min))
 		}
 	}
+	if o.Positions == "cache" {
+		return o.streaming()
+	}
+	if o.Positions != "absolute" {
+		return nil, attn.OptionError("positions", o.Positions, "absolute or cache")
+	}
 	m := sliding{Softmax: tile.Softmax{Pattern: o, Window: o.Window, Sinks: o.Sinks}, o: o}
 	m.info = &attn.Info{
 		Name: attn.Spell("sliding", o), Family: "sliding", Title: "Sliding-window attention",
@@ -38,7 +48,7 @@ func (o Sliding) New() (attn.Mechanism, error) {
 		Masks: attn.Causal | attn.Bidirectional, Approximates: true, Quick: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{
 			Spec: func(s attn.Shape) string {
-				return attn.Spell("sliding", Sliding{Window: max(s.KeyLen, 1), Dilation: 1})
+				return attn.Spell("sliding", Sliding{Window: max(s.KeyLen, 1), Dilation: 1, Positions: "absolute"})
 			},
 			Equals: "full",
 		}},
@@ -240,3 +250,5 @@ func (m sliding) NewState(s attn.Shape) (attn.State, error) {
 func (m sliding) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	return m.Softmax.Extend(ws, m.info, s, c)
 }
+
+func rootOf(dim int) float32 { return float32(1 / math.Sqrt(float64(dim))) }

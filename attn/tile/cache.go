@@ -206,8 +206,8 @@ func headMajor(x []float32, batch, time, heads, dim int) attn.View {
 
 var errMask = errors.New("mask is bidirectional: decoding wants causal or cross")
 
-// accepts reports why the call c cannot extend the state.
-func (s *Cache) accepts(name string, c *attn.Call) error {
+// Accepts reports why the call c, of the mechanism with that name, cannot extend the state.
+func (s *Cache) Accepts(name string, c *attn.Call) error {
 	if s.name != name {
 		return fmt.Errorf("state of %s: want one of this mechanism", s.name)
 	}

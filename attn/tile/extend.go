@@ -34,7 +34,7 @@ func (a Softmax) ExtendOver(ws *attn.Workspace, name string, state attn.State, c
 	if !ok || s == nil {
 		return fmt.Errorf("%s: state is a %T: want one of its own", name, state)
 	}
-	if err := s.accepts(name, c); err != nil {
+	if err := s.Accepts(name, c); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	a.extendAll(ws, s, c)
@@ -72,7 +72,7 @@ func checked(info *attn.Info, state attn.State, c *attn.Call) (*Cache, error) {
 	if !ok || s == nil {
 		return nil, fmt.Errorf("%s: state is a %T: want one of its own", info.Name, state)
 	}
-	if err := s.accepts(info.Name, c); err != nil {
+	if err := s.Accepts(info.Name, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", info.Name, err)
 	}
 	return s, nil
@@ -142,6 +142,12 @@ func (s *Cache) choose(c *attn.Call, place int) {
 func (s *Cache) cached() [2]attn.View {
 	k, v := s.views()
 	return [2]attn.View{k, v}
+}
+
+// Held returns how many tokens of a row a Cache holds, and the keys and values of its slots.
+func (s *Cache) Held(row int) (n int, k, v attn.View) {
+	k, v = s.views()
+	return s.softmax.held(s.length[row]), k, v
 }
 
 // serial is the number of floats that are copied by one worker without asking for others.
