@@ -151,7 +151,7 @@ var engines = map[string]work{
 	"topk": chosen, "moba": chosen, "moba:block=64,k=2": chosen,
 	"sliding:window=100,sinks=4,positions=cache": tiles(3, 3),
 	"longformer": tiles(3, 3), "longformer:window=60,global=70": tiles(4, 4),
-	"nsa": branched, "quest:dense=0,budget=128": chosen,
+	"nsa": branched, "dsa": branched, "quest:dense=0,budget=128": chosen,
 }
 
 // chosen is an engine whose query heads choose keys by content.
