@@ -95,6 +95,7 @@ type Saved struct {
 	arena *Arena
 	parts [][]float32
 	bytes int64
+	inner []*Saved
 }
 
 // NewSaved returns an empty Saved whose memory comes from a.
@@ -117,8 +118,27 @@ func (s *Saved) PartInts(i int) []int32 { return asInts(s.parts[i]) }
 // Part returns the i-th slice that Forward asked for.
 func (s *Saved) Part(i int) []float32 { return s.parts[i] }
 
+// Inner returns the i-th Saved inside s, for a mechanism that runs others: what it keeps counts with s.
+func (s *Saved) Inner(i int) *Saved {
+	for len(s.inner) <= i {
+		s.inner = append(s.inner, NewSaved(s.arena))
+	}
+	return s.inner[i]
+}
+
 // Bytes returns the size of all parts, each rounded up to 64.
-func (s *Saved) Bytes() int64 { return s.bytes }
+func (s *Saved) Bytes() int64 {
+	n := s.bytes
+	for _, x := range s.inner {
+		n += x.Bytes()
+	}
+	return n
+}
 
 // Reset forgets the parts; the arena's owner gives the memory back.
-func (s *Saved) Reset() { s.parts, s.bytes = s.parts[:0], 0 }
+func (s *Saved) Reset() {
+	s.parts, s.bytes = s.parts[:0], 0
+	for _, x := range s.inner {
+		x.Reset()
+	}
+}

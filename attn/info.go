@@ -20,7 +20,10 @@ type Info struct {
 	Decode       DecodeEquality
 	// RotatesInside: the layer leaves q and k un-rotated and passes the rotation in Call.Rope.
 	RotatesInside bool
-	Quick         bool // part of the quick main job: at most 8 mechanisms are
+	// Tolerance is what float32 may lose against the definition, relative to the largest output; 0 means the kit's own, 5e-5. It is
+	// for a definition that divides by a sum whose terms may cancel.
+	Tolerance float64
+	Quick     bool // part of the quick main job: at most 8 mechanisms are
 
 	Inputs  []Input  // in the pipeline's order; QKV() is the default
 	Learned []Tensor // trained with the model
@@ -132,6 +135,7 @@ const (
 
 // Output declares what the layer does between the mechanism and the output projection.
 type Output struct {
+	Act       Activation      // before all else
 	Norm      Norm            // with a gain for each element normalised together
 	NormHeads func(Shape) int // heads that are normalised together; nil means each alone
 	Gate      Activation      // multiplies by Gate(W_g x) elementwise; empty for none
@@ -144,6 +148,8 @@ type Tensor struct {
 	Shape func(Shape) []int
 	Init  Init // nil means zeros
 	Decay bool // weight decay applies
+	// Shared: the layers of a model that have this mechanism have one tensor in common; its Shape must not depend on the layer.
+	Shared bool
 }
 
 // Len returns the number of elements at shape s.

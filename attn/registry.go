@@ -44,6 +44,47 @@ func Register[O any](name string, defaults O, build func(O) (Mechanism, error)) 
 	}
 }
 
+var wrappers = map[string]func(Mechanism) (Mechanism, error){}
+
+// RegisterWrapper makes a wrapper known by name: what makes one mechanism of another, spelled name(mechanism). Its Info.Name has
+// the same form.
+func RegisterWrapper(name string, build func(Mechanism) (Mechanism, error)) {
+	if _, dup := wrappers[name]; dup {
+		panic("attn: RegisterWrapper called twice for " + name)
+	}
+	if err := options.CheckName(name); err != nil {
+		panic("attn: " + err.Error())
+	}
+	wrappers[name] = build
+}
+
+// Wrappers returns the names of the registered wrappers, sorted.
+func Wrappers() []string {
+	var s []string
+	for name := range wrappers {
+		s = append(s, name)
+	}
+	slices.Sort(s)
+	return s
+}
+
+// wrap makes name(inner).
+func wrap(spec string) (Mechanism, error) {
+	name, inner, _ := strings.Cut(strings.TrimSuffix(spec, ")"), "(")
+	build, ok := wrappers[name]
+	if !ok {
+		return nil, fmt.Errorf("unknown wrapper %q: want one of %s", name, strings.Join(Wrappers(), ", "))
+	}
+	m, err := New(inner)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if m, err = build(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec, err)
+	}
+	return m, nil
+}
+
 // Names returns the registered names, sorted.
 func Names() []string {
 	var s []string
@@ -63,8 +104,11 @@ func Options(name string) []Option {
 	return e.help()
 }
 
-// New returns the mechanism that spec spells: a name, or name:option=value,option=value.
+// New returns the mechanism that spec spells: a name, name:option=value,option=value, or wrapper(mechanism).
 func New(spec string) (Mechanism, error) {
+	if strings.HasSuffix(spec, ")") && strings.Contains(spec, "(") {
+		return wrap(spec)
+	}
 	name, opts, has := strings.Cut(spec, ":")
 	e, ok := registry[name]
 	if !ok {

@@ -26,6 +26,18 @@ func NewWorkspace() *Workspace {
 	return ws
 }
 
+// Reused returns the workspace's value of type T, made once: for what is passed on by pointer and would be a heap allocation a call. Who takes
+// it clears it after use.
+func Reused[T any](ws *Workspace) *T {
+	type key struct{ p *T }
+	x, ok := ws.jobs[key{}].(*T)
+	if !ok {
+		x = new(T)
+		ws.jobs[key{}] = x
+	}
+	return x
+}
+
 // Scratch is one worker's private memory during Parallel.
 type Scratch struct {
 	buf []float32

@@ -35,6 +35,7 @@ const (
 	opSumCols
 	opCrossEntropy
 	opAttention
+	opRecompute
 	opLSTM
 	opRecur
 )
@@ -93,6 +94,8 @@ func (t *Tape) back(o *op, g []float32) error {
 		t.backSumCols(o, g)
 	case opCrossEntropy:
 		t.backCrossEntropy(o, g)
+	case opRecompute:
+		return t.backRecompute(o, g)
 	case opLSTM:
 		t.backLSTM(o, g)
 	case opRecur:

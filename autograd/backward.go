@@ -18,8 +18,11 @@ func (t *Tape) Backward(loss Var) error {
 }
 
 // BackwardAll is Backward from gradients that the caller has added by SeedGrad.
-func (t *Tape) BackwardAll() error {
-	for i := len(t.ops) - 1; i >= 0; i-- {
+func (t *Tape) BackwardAll() error { return t.backwardTo(0) }
+
+// backwardTo walks the records back to the one of index first.
+func (t *Tape) backwardTo(first int) error {
+	for i := len(t.ops) - 1; i >= first; i-- {
 		o := &t.ops[i]
 		if !t.nodes[o.out].filled {
 			continue // nothing depends on it

@@ -53,9 +53,11 @@ type Tape struct {
 	ncall  int
 	lstms  []AttentiveLSTM
 	recurs []Recurrence
-	free   []buffer // gradients that are done with
-	taken  bool     // the operation that Backward is at has given its gradient away
-	dry    *measure // set: nothing is computed, see Measure
+	again  []func(Var) (Var, error) // of Recompute
+	trial  bool                     // Recompute's first run
+	free   []buffer                 // gradients that are done with
+	taken  bool                     // the operation that Backward is at has given its gradient away
+	dry    *measure                 // set: nothing is computed, see Measure
 }
 
 // node is one value.
@@ -121,7 +123,8 @@ func (t *Tape) forget() {
 	clear(t.free)
 	clear(t.lstms)
 	clear(t.recurs)
-	t.nodes, t.ops, t.free, t.ncall, t.lstms, t.recurs = t.nodes[:1], t.ops[:0], t.free[:0], 0, t.lstms[:0], t.recurs[:0]
+	clear(t.again)
+	t.nodes, t.ops, t.free, t.ncall, t.lstms, t.recurs, t.again = t.nodes[:1], t.ops[:0], t.free[:0], 0, t.lstms[:0], t.recurs[:0], t.again[:0]
 }
 
 // Bytes returns the bytes that values, saved tensors and gradients take now; after a forward pass

@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"attn/internal", "attn/tile", "attn/attntest"},
 	{"autograd"},
 	{"attn/composed", "nn"},
-	{"attn/full", "attn/sliding", "attn/sparse", "attn/linear"}, // the mechanisms
+	{"attn/full", "attn/sliding", "attn/sparse", "attn/linear", "attn/wrapped"}, // the mechanisms
 	{"attn/all"},
 	{"model"},
 	{"task"},

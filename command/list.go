@@ -82,6 +82,9 @@ func describe(name string, m attn.Mechanism) []string {
 	if info.Approximates {
 		result = "approximates full"
 	}
+	if info.Tolerance > 0 {
+		result += fmt.Sprintf(", to %g", info.Tolerance)
+	}
 	if info.Inference {
 		use = "inference"
 	} else if _, ok := m.(attn.Differentiable); !ok {

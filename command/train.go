@@ -49,6 +49,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	var spec, named, out, data, checkpoints, save, plot string
 	var seed uint64
 	var count int
+	var iso string
 	var r harness.Recipe
 	f := cmd.Flags()
 	f.Var(&mechs, "mech", "mechanisms or layer patterns, between commas")
@@ -67,7 +68,12 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.IntVar(&r.Train.Warmup, "warmup", 0, "steps of linear warm-up")
 	f.StringVar(&r.Train.Optimiser, "optimiser", "", "optimiser: "+strings.Join(train.Rules(), ", "))
 	f.StringVar(&r.Train.Schedule, "schedule", "", "learning rate after the warm-up: "+strings.Join(train.Schedules, ", "))
-	f.Float64Var(&r.Train.Average, "average", 0, "decay a step of the mean of the weights that is scored; 0 for the last weights")
+	for _, d := range dials {
+		f.Float64Var(d.of(&r), d.name, 0, d.help)
+	}
+	f.StringVar(&iso, "iso", "params", "what the models have in common to within 10%: params, fit (MLPs make up for it), state (bytes at the task's length) or none")
+	f.IntVar(&r.Train.Micro, "micro", 0, "rows at a time, gradients added up; 0 for the whole batch")
+	f.BoolVar(&r.Model.Recompute, "recompute", false, "compute each layer again in the backward pass: less memory, the same bits")
 	f.IntVar(&r.Model.Dim, "dim", 0, "width of the model")
 	f.IntVar(&r.Model.Layers, "layers", 0, "layers of the model")
 	f.IntVar(&r.Model.Heads, "heads", 0, "heads of a layer")
@@ -84,7 +90,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
 		}
 		if system.Has(spec) {
-			for _, flag := range []string{"recipe", "save", "batch", "lr", "warmup", "optimiser", "schedule", "average", "dim", "layers", "heads"} {
+			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "warmup", "optimiser", "schedule", "dim", "layers", "heads") {
 				if cmd.Flags().Changed(flag) {
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
@@ -106,6 +112,9 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			return err
 		}
 		change(&recipe, r, cmd.Flags().Changed)
+		if recipe, err = harness.CheckIso(recipe, mechs, iso); err != nil {
+			return err
+		}
 		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save, plot: plot, checkpoints: checkpoints}
 		return t.run(format.Format)
 	}
@@ -137,14 +146,22 @@ func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool)
 	if set("schedule") {
 		to.Train.Schedule = from.Train.Schedule
 	}
-	if set("average") {
-		to.Train.Average = from.Train.Average
+	for _, d := range dials {
+		if set(d.name) {
+			*d.of(to) = *d.of(&from)
+		}
+	}
+	if set("recompute") {
+		to.Model.Recompute = from.Model.Recompute
+	}
+	if set("dim") || set("layers") || set("heads") {
+		to.Params = 0 // they were another model's
 	}
 	for _, n := range []struct {
 		flag     string
 		to, from *int
 	}{
-		{"batch", &to.Train.Batch, &from.Train.Batch}, {"warmup", &to.Train.Warmup, &from.Train.Warmup},
+		{"batch", &to.Train.Batch, &from.Train.Batch}, {"micro", &to.Train.Micro, &from.Train.Micro}, {"warmup", &to.Train.Warmup, &from.Train.Warmup},
 		{"dim", &to.Model.Dim, &from.Model.Dim}, {"layers", &to.Model.Layers, &from.Model.Layers}, {"heads", &to.Model.Heads, &from.Model.Heads},
 	} {
 		if set(n.flag) {
@@ -296,7 +313,7 @@ func (t *training) canSave(mech string) error {
 	if err != nil {
 		return err
 	}
-	m, err := train.Recipe{Task: t.recipe.Task, Model: t.recipe.Model, Settings: t.recipe.Train}.NewModel(tk, mech, t.seed)
+	m, err := train.Recipe{Task: t.recipe.Task, Model: t.recipe.Model, Settings: t.recipe.Train, Params: t.recipe.Params}.NewModel(tk, mech, t.seed)
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,15 @@ func newTuneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tune MECH",
 		Short: "Compare training strategies by successive halving",
-		Long: `Train one mechanism on one task with every combination of optimiser, schedule and learning rate, for a part of the
-steps; go on with the better half (or what --eta says) for twice the steps, each from the start, until the last round has all
+		Long: `Train one mechanism on one task with every combination of optimiser, schedule, learning rate and what --with adds, for a part of the steps; go on with the better half (or what --eta says) for twice the steps, each from the start, until the last round has all
 steps. What decides is the task's first metric on the validation set, as the median over --count seeds; the test set is not looked at.
 
 The first table has a row for each combination: how far it came, its score there, the steps until the mean training loss of a tenth of the
-run was at most --target, and the time. The second has a row for each optimiser and schedule: its best rate and score, and its robustness, the
+run was at most --target, and the time. The second has a row for each combination but the rate: its best rate and score, and its robustness, the
 fraction of the learning rates whose score in the first round is within 5% of its best there.`,
 		Example: `  attnbench tune full --task mqar --optimisers adamw,lion,muon --rates 1e-3,3e-3,1e-2 --steps 200
-  attnbench tune gla --schedules cosine,wsd --rates 1e-3,2e-3,4e-3,8e-3 --count 2 --steps 400`,
+  attnbench tune gla --schedules cosine,wsd --rates 1e-3,2e-3,4e-3,8e-3 --count 2 --steps 400
+  attnbench tune full --rates 2e-3 --with dropout=0,0.1 --with clip=0,1`,
 		Args: arguments(1, 1, "one mechanism or layer pattern"),
 	}
 	format := addFormat(cmd)
@@ -39,6 +39,7 @@ fraction of the learning rates whose score in the first round is within 5% of it
 	f.StringSliceVar(&t.optimisers, "optimisers", []string{"adamw"}, "optimisers: "+strings.Join(train.Rules(), ", "))
 	f.StringSliceVar(&t.schedules, "schedules", []string{"cosine"}, "schedules: "+strings.Join(train.Schedules, ", "))
 	f.Float64SliceVar(&t.rates, "rates", nil, "peak learning rates; default the recipe's, a third and three times of it")
+	f.StringArrayVar(&t.with, "with", nil, "NAME=VALUES, a further axis; names: "+dialNames())
 	f.IntVar(&t.steps, "steps", 0, "steps of the last round; default the recipe's")
 	f.IntVar(&t.eta, "eta", 2, "one in so many goes on to the next round, with so many times the steps")
 	f.IntVar(&t.count, "count", 1, "seeds of each combination")
@@ -66,6 +67,8 @@ type tuning struct {
 	mech, task            string
 	optimisers, schedules []string
 	rates                 []float64
+	with                  []string
+	axes                  []axis
 	steps, eta, count     int
 	seed                  uint64
 	target                float64
@@ -78,6 +81,8 @@ type tuning struct {
 type strategy struct {
 	optimiser, schedule string
 	rate                float64
+	with                []float64 // a value for each axis
+	label               string    // of with
 	round, steps        int
 	first, score        float64 // of the first and the last round; NaN when it diverged
 	reached             int     // step at which the target was reached; 0 for not
@@ -101,6 +106,16 @@ func (t *tuning) prepare() error {
 		r := t.recipe.Train.Rate
 		t.rates = []float64{r / 3, r, 3 * r}
 	}
+	for _, w := range t.with {
+		a, err := parseAxis(w)
+		if err != nil {
+			return usage(t.cmd, err)
+		}
+		if slices.ContainsFunc(t.axes, func(b axis) bool { return b.name == a.name }) {
+			return usage(t.cmd, fmt.Errorf("--with %s: %s is there already: want each axis once", w, a.name))
+		}
+		t.axes = append(t.axes, a)
+	}
 	for _, o := range t.optimisers {
 		for _, s := range t.schedules {
 			for _, r := range t.rates {
@@ -113,11 +128,37 @@ func (t *tuning) prepare() error {
 				if !(r > 0) || math.IsInf(r, 0) {
 					return usage(t.cmd, fmt.Errorf("learning rate %v: want a finite number above 0", r))
 				}
-				t.list = append(t.list, &strategy{optimiser: o, schedule: s, rate: r})
+				for _, with := range t.combinations() {
+					t.list = append(t.list, &strategy{optimiser: o, schedule: s, rate: r, with: with, label: t.label(with)})
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// combinations returns one value of each axis, in every way.
+func (t *tuning) combinations() [][]float64 {
+	all := [][]float64{nil}
+	for _, a := range t.axes {
+		var next [][]float64
+		for _, c := range all {
+			for _, x := range a.values {
+				next = append(next, append(slices.Clone(c), x))
+			}
+		}
+		all = next
+	}
+	return all
+}
+
+// label spells what the optimiser, the schedule and the rate do not say.
+func (t *tuning) label(with []float64) string {
+	var words []string
+	for i, a := range t.axes {
+		words = append(words, fmt.Sprintf("%s=%g", a.name, with[i]))
+	}
+	return strings.Join(words, ",")
 }
 
 // rounds trains all, then the best of them with more steps, and so on.
@@ -133,7 +174,7 @@ func (t *tuning) rounds(ctx context.Context) error {
 			steps = max(1, steps/t.eta)
 		}
 		for i, s := range alive {
-			fmt.Fprintf(t.cmd.ErrOrStderr(), "round %d of %d, %d of %d: %s, %s, rate %g, %d steps\n", round, n, i+1, len(alive), s.optimiser, s.schedule, s.rate, steps)
+			fmt.Fprintf(t.cmd.ErrOrStderr(), "round %d of %d, %d of %d: %s, %s, rate %g, %s%d steps\n", round, n, i+1, len(alive), s.optimiser, s.schedule, s.rate, comma(s.label), steps)
 			if err := t.try(ctx, s, steps); err != nil {
 				return err
 			}
@@ -146,6 +187,13 @@ func (t *tuning) rounds(ctx context.Context) error {
 	}
 	slices.SortStableFunc(t.list, func(a, b *strategy) int { return cmp.Or(cmp.Compare(b.round, a.round), t.better(a, b)) })
 	return nil
+}
+
+func comma(label string) string {
+	if label == "" {
+		return ""
+	}
+	return label + ", "
 }
 
 // better orders strategies by score, the best first and those that diverged last.
@@ -175,6 +223,9 @@ func (t *tuning) try(ctx context.Context, s *strategy, steps int) error {
 	r.Train.Schedule = s.schedule
 	if s.optimiser != "adamw" {
 		r.Train.Optimiser, r.Train.Beta1, r.Train.Beta2, r.Train.Eps = s.optimiser, 0, 0, 0
+	}
+	for i, a := range t.axes {
+		*a.of(&r) = s.with[i]
 	}
 	s.steps, s.reached = steps, 0
 	var scores []float64
@@ -229,44 +280,66 @@ func (t *tuning) write(f results.Format) error {
 	out := t.cmd.OutOrStdout()
 	all := results.Sheet{
 		Title:  fmt.Sprintf("%s on %s, %d seeds", t.mech, t.task, t.count),
-		Header: []string{"optimiser", "schedule", "rate", "round", "steps", t.metric.Unit, "steps to target", "sec"}, Left: 2,
+		Header: t.header("rate", "round", "steps", t.metric.Unit, "steps to target", "sec"), Left: len(t.header()),
 	}
 	for _, s := range t.list {
 		reached := "-"
 		if s.reached > 0 {
 			reached = fmt.Sprint(s.reached)
 		}
-		all.Rows = append(all.Rows, []string{s.optimiser, s.schedule, fmt.Sprintf("%g", s.rate), fmt.Sprint(s.round), fmt.Sprint(s.steps), number(s.score), reached, fmt.Sprintf("%.1f", s.seconds)})
+		all.Rows = append(all.Rows, t.row(s, fmt.Sprintf("%g", s.rate), fmt.Sprint(s.round), fmt.Sprint(s.steps), number(s.score), reached, fmt.Sprintf("%.1f", s.seconds)))
 	}
 	if err := all.Write(out, f); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	short := results.Sheet{Header: []string{"optimiser", "schedule", "best rate", "round", t.metric.Unit, "robustness"}, Left: 2}
+	short := results.Sheet{Header: t.header("best rate", "round", t.metric.Unit, "robustness"), Left: len(t.header())}
 	for _, o := range t.optimisers {
 		for _, k := range t.schedules {
-			best, within, n := (*strategy)(nil), 0, 0
-			first := math.NaN()
-			for _, s := range t.list { // the best first
-				if s.optimiser != o || s.schedule != k {
-					continue
-				}
-				if best == nil {
-					best = s
-				}
-				if lower := t.metric.Better != "higher"; first != first || lower && s.first < first || !lower && s.first > first {
-					first = s.first
-				}
+			for _, with := range t.combinations() {
+				short.Rows = append(short.Rows, t.robustness(o, k, t.label(with)))
 			}
-			for _, s := range t.list {
-				if s.optimiser == o && s.schedule == k {
-					if n++; math.Abs(s.first-first) <= 0.05*math.Abs(first) {
-						within++
-					}
-				}
-			}
-			short.Rows = append(short.Rows, []string{o, k, fmt.Sprintf("%g", best.rate), fmt.Sprint(best.round), number(best.score), fmt.Sprintf("%.2f", float64(within)/float64(n))})
 		}
 	}
 	return short.Write(out, f)
+}
+
+// header returns the names of a strategy's columns, and others behind them.
+func (t *tuning) header(more ...string) []string {
+	h := []string{"optimiser", "schedule"}
+	if len(t.axes) > 0 {
+		h = append(h, "with")
+	}
+	return append(h, more...)
+}
+
+func (t *tuning) row(s *strategy, more ...string) []string {
+	r := []string{s.optimiser, s.schedule}
+	if len(t.axes) > 0 {
+		r = append(r, s.label)
+	}
+	return append(r, more...)
+}
+
+// robustness is the row of all strategies that differ in the rate alone.
+func (t *tuning) robustness(optimiser, schedule, label string) []string {
+	var group []*strategy // the best first
+	first := math.NaN()
+	for _, s := range t.list {
+		if s.optimiser != optimiser || s.schedule != schedule || s.label != label {
+			continue
+		}
+		group = append(group, s)
+		if lower := t.metric.Better != "higher"; first != first || lower && s.first < first || !lower && s.first > first {
+			first = s.first
+		}
+	}
+	within := 0
+	for _, s := range group {
+		if math.Abs(s.first-first) <= 0.05*math.Abs(first) {
+			within++
+		}
+	}
+	best := group[0]
+	return t.row(best, fmt.Sprintf("%g", best.rate), fmt.Sprint(best.round), number(best.score), fmt.Sprintf("%.2f", float64(within)/float64(len(group))))
 }

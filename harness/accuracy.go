@@ -9,6 +9,7 @@ import (
 	"attnbench/attn"
 	"attnbench/autograd"
 	"attnbench/model"
+	"attnbench/nn"
 	"attnbench/results"
 	"attnbench/task"
 	"attnbench/train"
@@ -106,7 +107,7 @@ func (w *watched) Loss(t *autograd.Tape, tokens, labels []int32, rows, length in
 	return w.LM.Loss(t, tokens, labels, rows, length)
 }
 
-// fit trains the model and scores it. A run that diverges has no figures: that is its error.
+// fit trains the model and scores it. Of a run that diverges, this is the result.
 func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result, error) {
 	m, err := x.recipe.train().NewModel(x.task, x.mech, x.seed)
 	if err != nil {
@@ -123,19 +124,18 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	if err != nil {
 		return nil, r, err
 	}
-	if r.Diverged {
-		return nil, r, fmt.Errorf("the training diverged: %s", r.Reason)
-	}
 	var list []results.Value
 	for _, v := range r.Metrics {
 		list = append(list, results.Value{Value: v.Value, Unit: v.Unit})
 	}
-	params := 0
-	for _, p := range m.Params() {
-		params += len(p.Data)
+	if r.Diverged {
+		list = []results.Value{{Value: 1, Unit: "diverged"}}
+	}
+	if state, _, ok := m.StateBytes(x.task.Info().Length); ok {
+		list = append(list, results.Value{Value: float64(state), Unit: "state-B"})
 	}
 	list = append(list,
-		results.Value{Value: float64(params), Unit: "params"},
+		results.Value{Value: float64(nn.Count(m.Params())), Unit: "params"},
 		results.Value{Value: float64(r.Steps), Unit: "steps"},
 		results.Value{Value: r.Seconds / float64(max(1, r.Steps)), Unit: "sec/step"})
 	if w.tape != nil { // a finished checkpoint leaves no step to measure

@@ -17,6 +17,8 @@ type Recipe struct {
 	Task  string // spelling, as task.New parses it
 	Model model.Config
 	Train train.Settings
+
+	Params int // learned numbers that the width of the MLPs is chosen for; 0 leaves it
 }
 
 // RecipeFor returns the default recipe for a task's spelling, of package train's frozen ones.
@@ -26,7 +28,7 @@ func RecipeFor(spec string) (Recipe, error) { return fromTrain(train.RecipeFor(s
 func RecipeNamed(name string) (Recipe, error) { return fromTrain(train.RecipeNamed(name)) }
 
 func fromTrain(r train.NamedRecipe, err error) (Recipe, error) {
-	return Recipe{Name: r.Name, Task: r.Task, Model: r.Model, Train: r.Settings}, err
+	return Recipe{Name: r.Name, Task: r.Task, Model: r.Model, Train: r.Settings, Params: r.Params}, err
 }
 
 // defaultTasks are the tasks of Accuracy when none is asked for: each that has a recipe of its own name.
@@ -51,5 +53,5 @@ func (r Recipe) Hash() (string, error) {
 }
 
 func (r Recipe) train() train.Recipe {
-	return train.Recipe{Task: r.Task, Model: r.Model, Settings: r.Train}
+	return train.Recipe{Task: r.Task, Model: r.Model, Settings: r.Train, Params: r.Params}
 }

@@ -33,6 +33,12 @@ type Config struct {
 	Bias      bool    `zero:"omit"` // on the projections of the attention
 	RopeBase  float64 `zero:"omit"` // 0 means 10000
 	RopePairs string  `zero:"omit"` // halves or neighbours, see attn.Pairing; empty for halves
+
+	// In training only:
+	Dropout   float64 `zero:"omit"` // of embeddings and of what each sublayer adds
+	Skip      float64 `zero:"omit"` // stochastic depth: probability that the last layer is left out, those before it in proportion
+	Smoothing float64 `zero:"omit"` // of labels
+	Recompute bool    `zero:"omit"` // keep only each layer's input for the backward pass, and compute the layer again: the same bits
 }
 
 func (c *Config) fill() error {
@@ -84,6 +90,14 @@ func (c *Config) fill() error {
 	}
 	if !(c.NormEps >= 0 && c.NormEps < 1) {
 		return fmt.Errorf("norm epsilon %v: want 0 to below 1", c.NormEps)
+	}
+	for _, d := range []struct {
+		name string
+		got  float64
+	}{{"dropout", c.Dropout}, {"stochastic depth", c.Skip}, {"label smoothing", c.Smoothing}} {
+		if !(d.got >= 0 && d.got < 1) {
+			return fmt.Errorf("%s %v: want 0 to below 1", d.name, d.got)
+		}
 	}
 	if !(c.RopeBase >= 0) || math.IsInf(c.RopeBase, 0) {
 		return fmt.Errorf("rotary base %v: want a finite number of at least 0", c.RopeBase)

@@ -49,4 +49,4 @@ func (m *LM) Generate(t *autograd.Tape, prompt []int32, n int, s *Sampler, r *ra
 func (m *LM) Spec() Config { return m.Config }
 
 // SetStep tells the model the training step, which seeds what is random within one.
-func (m *LM) SetStep(n uint64) { m.Step = n }
+func (m *LM) SetStep(n uint64) { m.Step, m.pieces = n, 0 }

@@ -28,6 +28,8 @@ type LM struct {
 	pass      nn.Pass
 	segments  []attn.Segment // of the last Extend
 	watch     []float32
+	drop      nn.Dropper
+	pieces    uint64 // training passes of the step
 }
 
 type layer struct {
@@ -88,6 +90,12 @@ func build(c Config) (*LM, error) {
 			l.mlp = &mlp
 		}
 		m.layers = append(m.layers, l)
+	}
+	for i := range m.layers {
+		a := m.layers[i].attention
+		if _, ok := a.Mech.(attn.Updater); c.Recompute && (ok || a.UsesFirst()) {
+			return nil, fmt.Errorf("layer %d: recompute with %s, which reads other passes or layers: want it off", i, a.Info.Name)
+		}
 	}
 	m.norm = c.norm(b, "norm")
 	if !c.Tied {
@@ -157,10 +165,15 @@ func (m *LM) hidden(t *autograd.Tape, tokens []int32, l nn.Layout, s *State) (au
 		}
 		x = t.Add(x, m.positions.Forward(t, p.Positions()))
 	}
+	m.drop = nn.Dropper{P: float32(m.Config.Dropout), Seed: p.Seed}
+	if p.Train {
+		m.drop.Seed += m.pieces << 8 // a micro-batch draws other elements than the next
+		m.pieces++
+	}
+	x = m.drop.Apply(t, x)
 	for i := range m.layers {
-		l := &m.layers[i]
 		mark := t.Mark()
-		y, err := m.layer(l, p, x, s, i)
+		y, err := m.layer(p, x, s, i)
 		if err != nil {
 			return autograd.None, err
 		}
@@ -173,19 +186,31 @@ func (m *LM) hidden(t *autograd.Tape, tokens []int32, l nn.Layout, s *State) (au
 	return m.norm.Forward(t, x), nil
 }
 
-func (m *LM) layer(l *layer, p *nn.Pass, x autograd.Var, s *State, i int) (autograd.Var, error) {
-	t := p.Tape
-	h := l.attnNorm.Forward(t, x)
-	var err error
-	if s != nil {
-		x, err = l.attention.Extend(p, s.layers[i], h, x)
-	} else {
-		x, err = l.attention.Forward(p, h, autograd.None, x)
+// layer walks one layer, or has the tape do so twice.
+func (m *LM) layer(p *nn.Pass, x autograd.Var, s *State, i int) (autograd.Var, error) {
+	if !m.Config.Recompute || p.Tape.NoGrad {
+		return m.sublayers(p, x, s, i)
 	}
+	seed := m.drop.Seed
+	return p.Tape.Recompute(x, func(x autograd.Var) (autograd.Var, error) {
+		m.drop.Seed = seed
+		return m.sublayers(p, x, nil, i)
+	})
+}
+
+func (m *LM) sublayers(p *nn.Pass, x autograd.Var, s *State, i int) (autograd.Var, error) {
+	t, l := p.Tape, &m.layers[i]
+	r := nn.Residual{Skip: float32(m.Config.Skip * float64(i+1) / float64(len(m.layers)))}
+	x, err := r.Join(t, l.attnNorm, x, &m.drop, func(h, add autograd.Var) (autograd.Var, error) {
+		if s != nil {
+			return l.attention.Extend(p, s.layers[i], h, add)
+		}
+		return l.attention.Forward(p, h, autograd.None, add)
+	})
 	if err != nil || l.mlp == nil {
 		return x, err
 	}
-	return l.mlp.Forward(t, l.mlpNorm.Forward(t, x), x), nil
+	return r.Join(t, l.mlpNorm, x, &m.drop, func(h, add autograd.Var) (autograd.Var, error) { return l.mlp.Forward(t, h, add), nil })
 }
 
 func (m *LM) usesFirst() bool {
@@ -204,7 +229,7 @@ func (m *LM) logits(t *autograd.Tape, h autograd.Var) autograd.Var {
 // losses. labels has one label a token, -1 for none; logits are computed only at labelled positions. Neither slice may
 // change until the tape's Reset.
 func (m *LM) Loss(t *autograd.Tape, tokens, labels []int32, rows, length int) (autograd.Var, error) {
-	return m.LossSmoothed(t, tokens, labels, rows, length, nil, 0)
+	return m.LossSmoothed(t, tokens, labels, rows, length, nil, float32(m.Config.Smoothing))
 }
 
 // LossSmoothed is Loss of packed or padded rows, with label smoothing.

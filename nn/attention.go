@@ -86,6 +86,10 @@ func (a *Attention) build(b *Builder, name string) error {
 		a.inputs = append(a.inputs, in)
 	}
 	for _, x := range info.Learned {
+		if x.Shared {
+			a.learned = append(a.learned, b.Shared(info.Name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
+			continue
+		}
 		a.learned = append(a.learned, b.Param(name+"."+x.Name, x.Decay, bind(x.Init, s), x.Shape(s)...))
 	}
 	for _, x := range info.Buffers {
@@ -117,7 +121,7 @@ func (a *Attention) buildOutput(b *Builder, name string, s attn.Shape) error {
 	if cfg.Rotary != nil && a.Info.RotatesInside {
 		a.rope = &cfg.Rotary.Rope
 	}
-	return errors.Join(checkActivation(out.Gate), checkNorm(out.Norm))
+	return errors.Join(checkActivation(out.Act), checkActivation(out.Gate), checkNorm(out.Norm))
 }
 
 // normGroup returns how many numbers the output norm takes together.
@@ -173,6 +177,7 @@ func (a *Attention) finish(t *autograd.Tape, x, o, add autograd.Var) autograd.Va
 			o = t.Mul(o, a.gate.Forward(t, x, autograd.None, activations[out.Gate]))
 		}
 	}
+	o = t.Activate(o, activations[out.Act])
 	if out.GateFirst {
 		gate()
 	}

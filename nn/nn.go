@@ -24,6 +24,8 @@ const Eps = 1e-6
 type Builder struct {
 	Seed   uint64
 	Params []*autograd.Param // in the order in which they were made
+
+	shared map[string]*autograd.Param
 }
 
 // Init fills a fresh tensor.
@@ -70,6 +72,19 @@ func (b *Builder) Param(name string, decay bool, init Init, shape ...int) *autog
 		init(p.Data, b.Rand(name))
 	}
 	b.Params = append(b.Params, p)
+	return p
+}
+
+// Shared returns the parameter that was made by this name, or makes it: layers that ask for the same name have one in common.
+func (b *Builder) Shared(name string, decay bool, init Init, shape ...int) *autograd.Param {
+	p := b.shared[name]
+	if p == nil {
+		p = b.Param(name, decay, init, shape...)
+		if b.shared == nil {
+			b.shared = map[string]*autograd.Param{}
+		}
+		b.shared[name] = p
+	}
 	return p
 }
 

@@ -38,6 +38,7 @@ var units = []Unit{
 	{Name: "read-B", Better: -1, Exact: true, Text: "state that decoding one token reads"},
 	{Name: "step-B", Better: -1, Exact: true, Text: "memory of one training step"},
 	{Name: "peak-RSS-B", Better: -1, Text: "largest resident memory of a process of its own"},
+	{Name: "diverged", Better: -1, Plain: true, Text: "1: the training ended with a loss or gradient that is not finite"},
 	{Name: "params", Exact: true, Plain: true, Text: "trained numbers of the model"},
 	{Name: "steps", Exact: true, Plain: true, Text: "optimiser steps"},
 	{Name: "sec/step", Better: -1, Text: "time of one training step"},

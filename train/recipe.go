@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"attnbench/model"
+	"attnbench/nn"
 	"attnbench/task"
 )
 
@@ -14,6 +15,7 @@ type Recipe struct {
 	Task     string       // spelling
 	Model    model.Config // without Vocab, Attention, MaxLen and Seed, which come from the task, the mechanism and the run
 	Settings Settings
+	Params   int `zero:"omit"` // learned numbers that the width of the MLPs is chosen for; 0 leaves it as Model says
 }
 
 // String returns the recipe as text, one line a setting: what Hash is taken of.
@@ -46,9 +48,37 @@ func (r Recipe) NewModel(k task.Task, attention string, seed uint64) (*model.LM,
 	info := k.Info()
 	c := r.Model
 	c.Vocab, c.MaxLen, c.Attention, c.Seed = info.Vocab, info.Length, attention, seed
+	if r.Params > 0 {
+		var err error
+		if c.MLPWidth, err = widthFor(c, r.Params); err != nil {
+			return nil, fmt.Errorf("task %s: %w", info.Name, err)
+		}
+	}
 	m, err := model.New(c)
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", info.Name, err)
 	}
 	return m, nil
+}
+
+// widthFor returns the width of the MLPs with which a model has about as many parameters as wanted.
+func widthFor(c model.Config, params int) (int, error) {
+	if c.MLP == "none" || c.MLP == "" {
+		return 0, fmt.Errorf("%d parameters: want a model with MLPs, whose width can be chosen", params)
+	}
+	var n [2]int
+	for i := range n {
+		c.MLPWidth = i + 1
+		m, err := model.New(c)
+		if err != nil {
+			return 0, err
+		}
+		n[i] = nn.Count(m.Params())
+	}
+	each := n[1] - n[0]
+	width := 1 + (2*(params-n[0])+each)/(2*each)
+	if params < n[0] {
+		return 0, fmt.Errorf("%s has %d parameters without MLPs: want fewer than %d", c.Attention, n[0]-each, params)
+	}
+	return width, nil
 }

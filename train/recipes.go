@@ -51,6 +51,7 @@ var recipes = []NamedRecipe{
 			Task:     "opticks:eval=32768",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "gelu", MLPWidth: 256, Positions: "rope", Tied: true},
 			Settings: Settings{Steps: 120, Batch: 2, Rate: 0.006, Warmup: 12, Decay: 0.1, Clip: 1, Beta2: 0.95},
+			Params:   115648,
 		},
 	},
 	{

@@ -6,4 +6,5 @@ import (
 	_ "attnbench/attn/linear"
 	_ "attnbench/attn/sliding"
 	_ "attnbench/attn/sparse"
+	_ "attnbench/attn/wrapped"
 )

@@ -39,10 +39,10 @@ func checkCarry(k *kit) {
 		if at < p.KeyLen {
 			continue
 		}
-		if s := off(c.Out, w.Out, tolerance); s != "" {
+		if s := off(c.Out, w.Out, k.tolerance()); s != "" {
 			k.failf("pieces %v against one pass: %s", pieces[:min(8, len(pieces))], s)
 		}
-		if s := offSlice(state, w.Final, tolerance); s != "" {
+		if s := offSlice(state, w.Final, k.tolerance()); s != "" {
 			k.failf("final state after pieces %v against one pass: %s", pieces[:min(8, len(pieces))], s)
 		}
 	}

@@ -10,6 +10,9 @@ import (
 // tolerance is what float32 may lose against the definition, relative to the largest output.
 const tolerance = 5e-5
 
+// tolerance is that, or what the mechanism declares.
+func (k *kit) tolerance() float64 { return max(tolerance, k.info.Tolerance) }
+
 // poison fills the workspace with NaN: scratch is of undefined content.
 func (k *kit) poison() {
 	mark := k.ws.Mark()

@@ -184,7 +184,7 @@ func (k *kit) longPrompt(inc attn.Incremental) {
 	if !ok || !ok2 || !session.feed(4609, 0) || !session.feed(1, 1) || !session.feed(1, 1) {
 		return
 	}
-	if e := off(times(all.Out, 4609, 4611), w.Out, tolerance); e != "" {
+	if e := off(times(all.Out, 4609, 4611), w.Out, k.tolerance()); e != "" {
 		k.failf("decoding against the definition of the last two queries: %s", e)
 	}
 }
@@ -204,7 +204,7 @@ func (k *kit) decodeSplit(inc attn.Incremental, c *attn.Call, w *attn.Call64, pi
 	if k.info.Decode == attn.DecodeNever {
 		return true
 	}
-	if e := off(c.Out, w.Out, tolerance); e != "" {
+	if e := off(c.Out, w.Out, k.tolerance()); e != "" {
 		k.failf("decoding against the definition of the whole: %s", e)
 	}
 	return true
@@ -257,7 +257,7 @@ func (k *kit) askSome(inc attn.Incremental, c *attn.Call, w *attn.Call64) {
 			row[i] = float32(w.Out.Row(b, t, h)[i])
 		}
 	})
-	if e := off(got, w.Out, tolerance); e != "" {
+	if e := off(got, w.Out, k.tolerance()); e != "" {
 		k.failf("decoding against the definition of the whole: %s", e)
 	}
 }
@@ -297,7 +297,7 @@ func (k *kit) decodeAtOnce(inc attn.Incremental, m attn.Mask) {
 		if k.info.Decode == attn.DecodeNever {
 			continue
 		}
-		if e := off(c.Out, w.Out, tolerance); e != "" {
+		if e := off(c.Out, w.Out, k.tolerance()); e != "" {
 			k.failf("decoding against the definition of the whole: %s", e)
 		}
 	}

@@ -41,14 +41,14 @@ func (k *kit) definitionOf(m attn.Mask) {
 				c.Aux = new(float32)
 			}
 			before := clone(c)
-			k.compare(c, tolerance)
+			k.compare(c, k.tolerance())
 			k.unchanged(c, before)
 		}
 	}
 	for set := range min(k.every()+1, 8) { // every combination of optional inputs
 		p := &plan{Shape: shape(m, 2, 19, 19, 4, 2, 8, 5), present: set, layout: gaps, carry: set%2 == 1}
 		if k.begin(p) {
-			k.compare(k.drawClear(p), tolerance)
+			k.compare(k.drawClear(p), k.tolerance())
 		}
 	}
 	if drawn == 0 {
@@ -156,7 +156,7 @@ func (k *kit) constants(m attn.Mask) {
 		p := &plan{Shape: shape(m, 1, min(n, 3), n, 1, 1, 4, 3), layout: headMajor, what: "q = 0, v = 1",
 			gain: map[string]float64{"q": 0, "v": 0}, shift: map[string]float64{"v": 1}, present: k.every()}
 		if k.begin(p) {
-			k.compare(k.draw(p), 1e-5)
+			k.compare(k.draw(p), max(1e-5, k.info.Tolerance))
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (k *kit) groups(m attn.Mask) {
 				row[i] = float32(h + 1)
 			}
 		})
-		k.compare(c, tolerance)
+		k.compare(c, k.tolerance())
 	}
 }
 
@@ -203,7 +203,7 @@ func (k *kit) shared(m attn.Mask) {
 		if k.info.Selects && !k.smooth(c, p) {
 			continue
 		}
-		k.compare(c, tolerance)
+		k.compare(c, k.tolerance())
 	}
 }
 
@@ -230,10 +230,10 @@ func checkAlignment(k *kit) {
 		}
 		tail := w.Out
 		tail.Time, tail.Data = n, tail.Data[(p.QueryLen-n)*tail.TimeStride:]
-		if s := off(some.Out, tail, tolerance); s != "" {
+		if s := off(some.Out, tail, k.tolerance()); s != "" {
 			k.failf("forward of the last %d queries against their rows of the whole: %s", n, s)
 		}
-		if s := off(narrowView(v.Out), tail, tolerance); s != "" {
+		if s := off(narrowView(v.Out), tail, k.tolerance()); s != "" {
 			k.failf("definition of the last %d queries against their rows of the whole: %s", n, s)
 		}
 	}

@@ -30,7 +30,7 @@ func checkSelection(k *kit) {
 					continue
 				}
 				c := k.draw(p)
-				k.compare(c, tolerance)
+				k.compare(c, k.tolerance())
 				if c.Mask == attn.Causal {
 					k.later(c)
 				}
@@ -70,14 +70,14 @@ func checkHostile(k *kit) {
 				p.QueryLen, p.KeyLen = 37, 37
 			}
 			if k.begin(p) {
-				k.hostile(k.draw(p), h.tol)
+				k.hostile(k.draw(p), max(h.tol, k.tolerance()))
 			}
 		}
 		if k.gated() && !k.full() {
 			p := &plan{Shape: shape(m, 1, 67, 67, 2, 1, 8, 5), present: k.every(), strong: true, saved: true,
 				what: "a few very strong gates among weak ones"}
 			if k.begin(p) {
-				k.hostile(k.draw(p), 1e-4)
+				k.hostile(k.draw(p), max(1e-4, k.tolerance()))
 			}
 		}
 		k.reach(m)

@@ -1,6 +1,7 @@
 package attntest
 
 import (
+	"slices"
 	"strings"
 
 	"attnbench/attn"
@@ -9,8 +10,12 @@ import (
 // checkInfo checks that the description is complete and that the registry spells it back.
 func checkInfo(k *kit) {
 	i := &k.info
-	name, _, _ := strings.Cut(i.Name, ":")
-	if name == "" || strings.ContainsAny(i.Name, "|/()\" \t\n") {
+	spelling := i.Name
+	if wrapper, inner, ok := strings.Cut(spelling, "("); ok && slices.Contains(attn.Wrappers(), wrapper) {
+		spelling = strings.TrimSuffix(inner, ")")
+	}
+	name, _, _ := strings.Cut(spelling, ":")
+	if name == "" || strings.ContainsAny(spelling, "|/()\" \t\n") {
 		k.failf("name %q: want a spelling that the registry reads", i.Name)
 	}
 	if i.Masks == 0 || i.Masks&^(attn.Causal|attn.Bidirectional|attn.Cross) != 0 {
@@ -18,6 +23,9 @@ func checkInfo(k *kit) {
 	}
 	if i.Couples > attn.CouplesHeads || i.Decode > attn.DecodeNever {
 		k.failf("coupling %d, decode equality %d: want declared ones", i.Couples, i.Decode)
+	}
+	if !(i.Tolerance >= 0 && i.Tolerance <= 0.05) {
+		k.failf("tolerance %g: want at most 0.05 of the largest output", i.Tolerance)
 	}
 	if i.Cost == nil {
 		k.failf("Info.Cost is nil: want the closed-form costs")

@@ -61,7 +61,7 @@ func (k *kit) limit(l attn.Limit, p *plan) {
 		k.failf("forward of %s: %v", l.Equals, err)
 		return
 	}
-	if s := off(c.Out, wideView(d.Out), tolerance); s != "" {
+	if s := off(c.Out, wideView(d.Out), k.tolerance()); s != "" {
 		k.failf("the outputs differ: %s", s)
 	}
 }

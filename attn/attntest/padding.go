@@ -62,7 +62,7 @@ func (k *kit) garbage(p *plan) {
 	if !ok || !k.forward(c) {
 		return
 	}
-	k.compareTo(c, w, tolerance)
+	k.compareTo(c, w, k.tolerance())
 	eachRow(c.Out, func(b, t, h int, row []float32) {
 		for _, x := range row {
 			if !queries[b][t] && x != 0 && !k.full() {

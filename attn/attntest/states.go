@@ -128,7 +128,7 @@ func (k *kit) ragged(inc attn.Incremental) {
 		got := times(row(c.Out, b), 0, c.KeyLen-5*b)
 		want := w.Out
 		want.Batch, want.Time, want.Data = 1, got.Time, want.Data[b*want.BatchStride:]
-		if e := off(got, want, tolerance); e != "" {
+		if e := off(got, want, k.tolerance()); e != "" {
 			k.failf("row %d against the definition: %s", b, e)
 		}
 	}
@@ -169,7 +169,7 @@ func (k *kit) afterNaN(inc attn.Incremental) {
 	if k.info.Decode != attn.DecodeAlways {
 		return
 	}
-	if e := off(c.Out, w.Out, tolerance); e != "" {
+	if e := off(c.Out, w.Out, k.tolerance()); e != "" {
 		k.failf("decoding against the definition of the whole: %s", e)
 	}
 	for b := range c.Batch {

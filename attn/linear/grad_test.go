@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -23,6 +24,9 @@ func newGrads(c *attn.Call, seed uint64) *attn.Grads {
 	}
 	for _, x := range c.Extra {
 		g.Extra = append(g.Extra, ones(x))
+	}
+	for _, x := range c.Learned {
+		g.Learned = append(g.Learned, slices.Repeat([]float32{1}, len(x)))
 	}
 	if c.Final != nil {
 		g.Final = make([]float32, len(c.Final))
@@ -85,8 +89,9 @@ func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 	w := wideCall(c)
 	views := []attn.View64{w.Q, w.K, w.V}
 	grads := []attn.View{g.Q, g.K, g.V}
-	names := []string{"q", "k", "v", "g"}
+	names := []string{"q", "k", "v"}
 	for i := range w.Extra {
+		names = append(names, fmt.Sprint("extra ", i))
 		views, grads = append(views, w.Extra[i]), append(grads, g.Extra[i])
 	}
 	r := rand.New(rand.NewPCG(9, 9))
@@ -143,6 +148,9 @@ func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 		try(names[n], v.Batch*v.Time*v.Heads*v.Dim,
 			func(i int) *float64 { b, t, h, e := at(i); return &v.Row(b, t, h)[e] },
 			func(i int) float64 { b, t, h, e := at(i); return float64(d.Row(b, t, h)[e]) - 1 })
+	}
+	for n := range w.Learned {
+		try(fmt.Sprint("learned ", n), len(w.Learned[n]), func(i int) *float64 { return &w.Learned[n][i] }, func(i int) float64 { return float64(g.Learned[n][i]) - 1 })
 	}
 	if c.Initial != nil {
 		try("initial", len(c.Initial), func(i int) *float64 { return &w.Initial[i] }, func(i int) float64 { return float64(g.Initial[i]) - 1 })

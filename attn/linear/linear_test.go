@@ -52,8 +52,11 @@ func newCall(m mechanism, s attn.Shape, seed uint64, strength float64) *attn.Cal
 				for h := range heads {
 					for i := range width {
 						x := r.NormFloat64()
-						if in.Name == "g" {
+						switch in.Act {
+						case attn.LogSigmoid:
 							x = -strength * r.Float64()
+						case attn.Softplus, attn.Sigmoid:
+							x = strength * r.Float64()
 						}
 						v.Row(b, t, h)[i] = float32(x)
 					}
@@ -70,6 +73,13 @@ func newCall(m mechanism, s attn.Shape, seed uint64, strength float64) *attn.Cal
 		default:
 			c.Extra = append(c.Extra, v)
 		}
+	}
+	for _, x := range info.Learned {
+		data := make([]float32, x.Len(s))
+		if x.Init != nil {
+			x.Init(s, data, r)
+		}
+		c.Learned = append(c.Learned, data)
 	}
 	c.Out = attn.NewView[float32](s.Batch, s.QueryLen, s.Heads, s.ValueDim)
 	for i := range c.Out.Data {
@@ -115,6 +125,9 @@ func wideCall(c *attn.Call) *attn.Call64 {
 	}
 	for _, x := range c.Extra {
 		d.Extra = append(d.Extra, wide(x))
+	}
+	for _, x := range c.Learned {
+		d.Learned = append(d.Learned, wideSlice(x))
 	}
 	return d
 }

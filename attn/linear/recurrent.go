@@ -66,19 +66,25 @@ func newState64(h attn.Head64, normalised bool) state64 {
 	if normalised {
 		size += h.Call.KeyDim
 	}
-	x := make([]float64, size)
-	if h.Call.Initial != nil {
-		copy(x, h.Call.Initial[(h.Index*h.Call.KVHeads+h.KV)*size:])
-	}
+	x := state64At(h, size, h.KV, h.Call.KVHeads)
 	return state64{x[:n], x[n:]}
 }
 
 // store writes the state in which the segment of h ends to the call's Final.
-func (s state64) store(h attn.Head64) {
+func (s state64) store(h attn.Head64) { store64At(h, s.s[:len(s.s)+len(s.z)], h.KV, h.Call.KVHeads) }
+
+// state64At returns the state, of size numbers, of one of heads that have one, in which the segment of h starts.
+func state64At(h attn.Head64, size, head, heads int) []float64 {
+	x := make([]float64, size)
+	if h.Call.Initial != nil {
+		copy(x, h.Call.Initial[(h.Index*heads+head)*size:])
+	}
+	return x
+}
+
+// store64At writes such a state to the call's Final.
+func store64At(h attn.Head64, x []float64, head, heads int) {
 	if h.Call.Final != nil {
-		size := len(s.s) + len(s.z)
-		at := h.Call.Final[(h.Index*h.Call.KVHeads+h.KV)*size:]
-		copy(at, s.s)
-		copy(at[len(s.s):], s.z)
+		copy(h.Call.Final[(h.Index*heads+head)*len(x):], x)
 	}
 }

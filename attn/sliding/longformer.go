@@ -161,10 +161,10 @@ func (m longformer) Forward(ws *attn.Workspace, c *attn.Call) error {
 	}
 	d := *c
 	d.Saved = nil
-	m.local.Attend(ws, &d, local)
+	m.local.ForwardPart(ws, &d, local)
 	d = *plain(&d, c.Extra[0], c.Extra[1], c.Extra[2])
 	d.Segments = m.globals(m.segments.Take(), c)
-	m.global.Attend(ws, &d, global)
+	m.global.ForwardPart(ws, &d, global)
 	m.segments.Put(d.Segments)
 	return nil
 }
@@ -179,11 +179,11 @@ func (m longformer) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) er
 	}
 	d, gr := *c, *g
 	d.Saved = nil
-	m.local.AttendGrad(ws, &d, &gr, c.Saved.Part(0))
+	m.local.BackwardSums(ws, &d, &gr, c.Saved.Part(0))
 	d = *plain(&d, c.Extra[0], c.Extra[1], c.Extra[2])
 	gr.Q, gr.K, gr.V, gr.Extra = g.Extra[0], g.Extra[1], g.Extra[2], nil
 	d.Segments = m.globals(m.segments.Take(), c)
-	m.global.AttendGrad(ws, &d, &gr, c.Saved.Part(1))
+	m.global.BackwardSums(ws, &d, &gr, c.Saved.Part(1))
 	m.segments.Put(d.Segments)
 	return nil
 }

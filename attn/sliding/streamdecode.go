@@ -97,7 +97,7 @@ func (a *tokenArgs) run(s *attn.Scratch, task int) {
 		return
 	}
 	i += g.Query0
-	held, k, v := a.state.Held(g.Row)
+	held, k, v := a.state.Held(g.Row), a.state.View(0), a.state.View(1)
 	x, kv, sinks := s.Floats(held), c.KVHead(h), min(a.sinks, held)
 	tile.Dots(x[:sinks], a.turned.capped.Row(g.Row, i, h), tile.HeadRows(&k, g.Row, 0, kv), sinks)
 	tile.Dots(x[sinks:], a.turned.q.Row(g.Row, i, h), tile.HeadRows(&k, g.Row, sinks, kv), held-sinks)

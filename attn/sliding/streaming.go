@@ -188,9 +188,9 @@ func (m streaming) attend(ws *attn.Workspace, c *attn.Call, t turnedCall) {
 	a.call.Saved = nil
 	d := a.call
 	d.Q, d.K = t.q, t.k
-	m.near.Attend(ws, &d, a.near)
+	m.near.ForwardPart(ws, &d, a.near)
 	d.Q, d.Out = t.capped, a.out
-	m.far.Attend(ws, &d, a.far)
+	m.far.ForwardPart(ws, &d, a.far)
 	attn.Parallel(ws, c.NumSegments()*c.Heads, 0, a, func(_ *attn.Scratch, a *mergeArgs, task int) { a.run(task) })
 }
 

@@ -152,19 +152,20 @@ func (m dsa) Forward(ws *attn.Workspace, c *attn.Call) error {
 		return err
 	}
 	c.ZeroPadding()
-	m.forward(ws, c)
+	m.forward(ws, c, c.Extra[indexK])
 	return nil
 }
 
 func (m dsa) lists(s attn.Shape) tile.Lists { return tile.Lists{Sets: 1, Most: min(m.o.K, s.KeyLen)} }
 
-func (m dsa) forward(ws *attn.Workspace, c *attn.Call) {
+// forward computes the call, with the indexer's keys index.
+func (m dsa) forward(ws *attn.Workspace, c *attn.Call, index attn.View) {
 	if c.Batch == 0 || c.QueryLen == 0 {
 		return
 	}
 	mark := ws.Mark()
 	defer ws.Release(mark)
-	a := dsaArgs{o: m.o, call: *c, lists: m.lists(c.Shape), scale: rootOf(c.KeyDim)}
+	a := dsaArgs{o: m.o, call: *c, index: index, lists: m.lists(c.Shape), scale: rootOf(c.KeyDim)}
 	a.call.Saved, a.call.Aux = nil, nil
 	if c.Saved != nil {
 		a.lse = c.Saved.Floats(c.Batch * c.Heads * c.QueryLen)
@@ -199,6 +200,7 @@ func (m dsa) floats(s attn.Shape) int {
 type dsaArgs struct {
 	o      DSA
 	call   attn.Call
+	index  attn.View // the indexer's keys
 	lists  tile.Lists
 	scale  float32
 	lse    []float32 // [batch, heads, queries], nil at inference
@@ -263,7 +265,7 @@ func (a *dsaArgs) run(s *attn.Scratch, task int) {
 // score computes sum[i][j] = I of n queries for the keys lo to lo+w-1.
 func (a *dsaArgs) score(panel, part, sum []float32, g attn.Segment, first, n, lo, w int) {
 	c := &a.call
-	keys := tile.HeadRows(&c.Extra[indexK], g.Row, g.Key0+lo, 0)
+	keys := tile.HeadRows(&a.index, g.Row, g.Key0+lo, 0)
 	for i := range n {
 		clear(sum[i*topKeys:][:w])
 	}

@@ -44,7 +44,7 @@ func (p *policy) extend(ws *attn.Workspace, info *attn.Info, state attn.State, c
 	if len(s.prompt) > 0 {
 		attn.Parallel(ws, len(s.prompt)*c.KVHeads, 0, a, func(_ *attn.Scratch, a *keptArgs, task int) { a.append(task) })
 		a.over()
-		dense.Reserve(floats).Attend(ws, &a.call, a.lse)
+		dense.Reserve(floats).ForwardPart(ws, &a.call, a.lse)
 		if p.accumulate {
 			attn.Parallel(ws, len(s.prompt)*c.KVHeads, floats, a, func(s *attn.Scratch, a *keptArgs, task int) { a.sum(s, task) })
 		}

@@ -209,7 +209,7 @@ func (m lsh) Forward(ws *attn.Workspace, c *attn.Call) error {
 		attn.Parallel(ws, tasks, hash, w, func(s *attn.Scratch, w *lshWork, task int) { w.sort(s, task) })
 		attn.Parallel(ws, tasks, 0, w, func(_ *attn.Scratch, w *lshWork, task int) { w.gather(task) })
 		d := w.callOf()
-		engine.Attend(ws, &d, w.lse)
+		engine.ForwardPart(ws, &d, w.lse)
 		attn.Parallel(ws, tasks, 0, w, func(_ *attn.Scratch, w *lshWork, task int) { w.merge(task) })
 	}
 	return nil
@@ -238,7 +238,7 @@ func (m lsh) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 	for w.round = range m.o.Rounds {
 		attn.Parallel(ws, tasks, 0, w, func(_ *attn.Scratch, w *lshWork, task int) { w.gatherGrads(task) })
 		d := w.callOf()
-		m.engine.AttendGrad(ws, &d, &w.sorted, w.lse)
+		m.engine.BackwardSums(ws, &d, &w.sorted, w.lse)
 		attn.Parallel(ws, tasks, c.KeyDim, w, func(s *attn.Scratch, w *lshWork, task int) { w.scatter(s, task) })
 	}
 	return nil

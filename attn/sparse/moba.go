@@ -121,7 +121,7 @@ func (m moba) forward(ws *attn.Workspace, c *attn.Call, sums summaries) {
 		lse, choice = ws.Floats(n), ws.Ints(a.ChoiceLen(c.Shape))
 	}
 	choose(ws, c, a, sums, choice)
-	a.Attend(ws, c, lse, choice)
+	a.ForwardSums(ws, c, lse, choice)
 }
 
 // Backward adds the gradients of q, k and v; the choice is held fixed.
@@ -133,7 +133,7 @@ func (m moba) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 		return err
 	}
 	if c.Batch > 0 && c.QueryLen > 0 {
-		m.chosen(c.Shape).AttendGrad(ws, c, g, c.Saved.Part(0), c.Saved.PartInts(1))
+		m.chosen(c.Shape).BackwardSums(ws, c, g, c.Saved.Part(0), c.Saved.PartInts(1))
 	}
 	return nil
 }

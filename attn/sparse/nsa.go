@@ -260,17 +260,17 @@ func (m nsa) forward(ws *attn.Workspace, c *attn.Call, state attn.State) {
 		d.Out = w.out[b]
 		switch over := m.over(c, sums, w.out[b]); {
 		case b == compressed && few:
-			e.compressed.Decode(ws, &over, state)
+			e.compressed.Decode(ws, &over)
 		case b == compressed:
-			e.compressed.Attend(ws, &over, w.lse[b])
+			e.compressed.ForwardPart(ws, &over, w.lse[b])
 		case b == selected && few:
 			e.selected.Decode(ws, &d, state, w.choice)
 		case b == selected:
-			e.selected.Attend(ws, &d, w.lse[b], w.choice)
+			e.selected.ForwardSums(ws, &d, w.lse[b], w.choice)
 		case few:
-			e.windowed.Decode(ws, &d, state)
+			e.windowed.Decode(ws, &d)
 		default:
-			e.windowed.Attend(ws, &d, w.lse[b])
+			e.windowed.ForwardPart(ws, &d, w.lse[b])
 		}
 	}
 	d.Out = c.Out

@@ -39,11 +39,11 @@ func (m nsa) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 		case compressed:
 			over := m.over(c, sums, w.out[b])
 			gr.K, gr.V = m.Summary.Parts(spread.sums, c.Shape)
-			e.compressed.AttendGrad(ws, &over, &gr, w.lse[b])
+			e.compressed.BackwardSums(ws, &over, &gr, w.lse[b])
 		case selected:
-			e.selected.AttendGrad(ws, &d, &gr, w.lse[b], w.choice)
+			e.selected.BackwardSums(ws, &d, &gr, w.lse[b], w.choice)
 		case windowed:
-			e.windowed.AttendGrad(ws, &d, &gr, w.lse[b])
+			e.windowed.BackwardSums(ws, &d, &gr, w.lse[b])
 		}
 	}
 	attn.Parallel(ws, c.Batch*c.KVHeads, 0, spread, func(_ *attn.Scratch, a *spreadArgs, task int) { a.run(task) })

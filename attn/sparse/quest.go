@@ -183,9 +183,9 @@ func (m quest) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) error 
 		call.Segments = s.prompt
 		full := dense.Reserve(m.worker(call.Shape))
 		if few {
-			full.Decode(ws, &call, s.Cache)
+			full.Decode(ws, &call)
 		} else {
-			full.Attend(ws, &call, lse)
+			full.ForwardPart(ws, &call, lse)
 		}
 	}
 	if len(s.later) == 0 {
@@ -196,7 +196,7 @@ func (m quest) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) error 
 	if few {
 		a.Decode(ws, &call, s.Cache, choice)
 	} else {
-		a.Attend(ws, &call, lse, choice)
+		a.ForwardSums(ws, &call, lse, choice)
 	}
 	return nil
 }

@@ -18,18 +18,26 @@ import (
 // by several tasks: by its query heads, whose sums of dK and dV then go to scratch that is added afterwards, in
 // order, and by its blocks, with sums of dQ. The split depends on the shape alone, and so do the bits.
 func (a Softmax) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
-	a.backward(ws, c, g, c.Saved.Part(0))
+	a.BackwardSums(ws, c, g, c.Saved.Part(0))
 }
 
-// AttendGrad is Backward from what Attend computed: c.Out and lse.
-func (a Softmax) AttendGrad(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
-	a.backward(ws, c, g, lse)
-}
-
-func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
+// BackwardSums is Backward with the sums that ForwardSums left in lse.
+func (a Softmax) BackwardSums(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
 	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return
 	}
+	if !a.Forget || !keysOverlap(c) {
+		a.backward(ws, c, g, lse)
+		return
+	}
+	for i := range c.Segments {
+		one := *c
+		one.Segments = c.Segments[i : i+1]
+		a.backward(ws, &one, g, lse)
+	}
+}
+
+func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32) {
 	mark := ws.Mark()
 	defer ws.Release(mark)
 	n := backwardSplit(c.Shape)
@@ -39,6 +47,8 @@ func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse [
 		dq:    ws.Floats(n.extraQ(c.Shape)),
 		dk:    ws.Floats(n.extraKV(c.Shape) * c.KeyDim),
 		dv:    ws.Floats(n.extraKV(c.Shape) * c.ValueDim),
+		gates: a.gates(ws, c),
+		df:    ws.Floats(a.forgetSums(c.Shape)),
 	}
 	args.call.Saved = nil
 	attn.Parallel(ws, c.Batch*c.Heads, 0, deltaArgs{args}, func(_ *attn.Scratch, a *deltaArgs, task int) { a.run(task) })
@@ -49,6 +59,9 @@ func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse [
 	attn.Parallel(ws, tasks, max(a.reserve, a.backwardFloats(c.Shape)), args, func(s *attn.Scratch, a *backwardArgs, task int) {
 		a.run(s, task)
 	})
+	if a.Forget {
+		args.gateGrads(ws)
+	}
 	if n.heads*n.blocks > 1 {
 		attn.Parallel(ws, c.Batch*c.KVHeads, 0, mergeArgs{args}, func(_ *attn.Scratch, a *mergeArgs, task int) {
 			a.run(task)
@@ -77,8 +90,9 @@ func (n split) extraKV(s attn.Shape) int { return s.Batch * s.KVHeads * (n.heads
 
 func (a Softmax) backwardFloats(s attn.Shape) int {
 	dk, dv := s.KeyDim, s.ValueDim
+	block, step, ones := a.forgetFloats()
 	return attn.ScratchFloats(a.slopeFloats(), a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
-		keyBlock*dk, keyBlock*dv, keyBlock*dk, keyBlock*dv, kernel.PackedFloats(dk, keyBlock), keyBlock*dk)
+		keyBlock*dk, keyBlock*dv, keyBlock*dk, keyBlock*dv, kernel.PackedFloats(dk, keyBlock), keyBlock*dk, block, step, ones)
 }
 
 type backwardArgs struct {
@@ -90,6 +104,7 @@ type backwardArgs struct {
 	parts      split
 	dq         []float32 // [batch, heads, parts.blocks-1, queries, dim]
 	dk, dv     []float32 // [batch, kv heads, parts.heads-1, keys, dim]
+	gates, df  []float32 // see forget.go
 }
 
 // ahead is the number of rows that are asked for at once.
@@ -146,6 +161,8 @@ type backwardHead struct {
 	s, ds      []float32 // Sᵀ, then P; dPᵀ, then dSᵀ
 
 	roomK, roomV, room, clean []float32
+
+	gf, row, ones []float32 // of forgetting attention
 }
 
 // newHead returns a worker's view with its scratch.
@@ -170,6 +187,13 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	row := task / a.parts.blocks / a.parts.heads / c.KVHeads
 	group := c.Heads / c.KVHeads
 	b := a.newHead(s)
+	if a.Forget {
+		block, step, ones := a.forgetFloats()
+		b.gf, b.row, b.ones = s.Floats(block), s.Floats(step), s.Floats(ones)
+		for l := range b.ones {
+			b.ones[l] = 1
+		}
+	}
 	for head := kv*group + heads; part > 0 && head < (kv+1)*group; head += a.parts.heads {
 		clear(a.sumQ(row, head, part))
 	}
@@ -186,8 +210,12 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 			}
 			b.load(lo, min(lo+keyBlock, g.Keys))
 			for head := kv*group + heads; head < (kv+1)*group; head += a.parts.heads {
+				clear(b.gf)
 				for n := 0; n*Lanes < g.Queries; n++ {
 					a.tile(&b, g, i, head, n, part)
+				}
+				if a.Forget {
+					copy(a.df[(row*c.Heads+head)*c.KeyLen+g.Key0+b.lo:], b.gf[:b.hi-b.lo])
 				}
 			}
 			a.store(&b, g, kv, heads)
@@ -286,7 +314,7 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, p
 	b.t = t
 	b.q = side{c.Q.From(g.Row, at, head), c.Q.TimeStride}
 	b.do = side{a.grads.Out.From(g.Row, at, head), a.grads.Out.TimeStride}
-	a.head(&b.bias, head, c.Heads)
+	a.head(&b.bias, c, g, head, a.gates)
 	kernel.Copy(b.qRow, b.q.rows(0), t.Rows, b.dk)
 	kernel.Copy(b.dRow, b.do.rows(0), t.Rows, b.dv)
 	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.scale*kernel.Log2E)
@@ -330,6 +358,9 @@ func (b *backwardHead) step(blk block) {
 	}
 	kernel.Mul(n, Lanes, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), ds)
 	kernel.WeightsGrad(b.s, b.ds, n, b.delta)
+	if b.gf != nil {
+		b.addGates(blk)
+	}
 	if b.slope != nil {
 		kernel.Times(b.ds[:n*Lanes], b.slope[:n*Lanes])
 	}

@@ -26,12 +26,14 @@ type bias struct {
 	slope float32   // times log₂e
 	rows  []float32 // [2, Lanes]: ones, and the number of each lane
 	keys  []float32 // [keyBlock, 2]
+
+	high, low []float32 // of forgetting attention
 }
 
 const biasFloats = 2*Lanes + 2*keyBlock
 
 func (a Softmax) biasFloats() int {
-	if !a.Linear {
+	if !a.Linear && !a.Forget {
 		return 0
 	}
 	return biasFloats
@@ -39,7 +41,7 @@ func (a Softmax) biasFloats() int {
 
 // newBias returns the bias of a head; room has biasFloats floats if there is one.
 func (a Softmax) newBias(room []float32) (b bias) {
-	if !a.Linear {
+	if !a.Linear && !a.Forget {
 		return b
 	}
 	b.rows, b.keys = room[:2*Lanes], room[2*Lanes:]
@@ -49,15 +51,21 @@ func (a Softmax) newBias(room []float32) (b bias) {
 	return b
 }
 
-// head sets the bias to that of a query head.
-func (a Softmax) head(b *bias, head, heads int) {
+// head sets the bias to that of a query head of a segment; gates are those of the call.
+func (a Softmax) head(b *bias, c *attn.Call, g attn.Segment, head int, gates []float32) {
 	if a.Linear {
-		b.slope = float32(Slope(head, heads) * kernel.Log2E)
+		b.slope = float32(Slope(head, c.Heads) * kernel.Log2E)
+	}
+	if a.Forget {
+		b.high, b.low = gatesOf(gates, c, g, head)
 	}
 }
 
 // add adds the bias to the scores of the keys lo to hi-1. On either side of the tile it is a sum of a part of the key and one of the lane.
 func (b *bias) add(t Tile, lo, hi int, scores []float32) {
+	if b.high != nil {
+		b.forget(t, lo, hi, scores)
+	}
 	if b.slope == 0 {
 		return
 	}

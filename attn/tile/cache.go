@@ -7,8 +7,8 @@ import (
 	"attnbench/attn"
 )
 
-// A Cache is the decoding state of a softmax mechanism: the keys and values of the tokens that later
-// queries can see, head-major, for a batch of sequences of independent lengths.
+// A Cache is the decoding state of a softmax mechanism: the keys and values (and what else it keeps) of the tokens that
+// later queries can see, head-major, for a batch of sequences of independent lengths.
 //
 // With a window it is a ring: it keeps the first sinks tokens and the last window ones, and takes no
 // more memory once these are there. Without, it grows by doubling. Bytes counts the tokens that it holds.
@@ -18,15 +18,37 @@ type Cache struct {
 	shape    attn.Shape
 	length   []int // tokens seen, by row
 	capacity int   // slots of each row and head
-	k, v     []float32
+	kept     []Kept
 	summary  []float32      // of complete blocks, [batch, kv heads, blocks of capacity, width]
 	chosen   chosenPattern  // of the call that extends it
+	extra    [1]attn.View   // of the call that it makes of itself
 	own      []attn.Segment // of the call that extends it
 	seen     []attn.Segment // the same over the keys that their queries see
 }
 
-// NewState returns an empty cache for the mechanism with that name.
+// Kept is what a cache keeps of each token: so many heads of one input, of that width.
+type Kept struct {
+	Heads, Dim int
+	data       []float32 // [batch, heads, capacity, dim]
+}
+
+const mostKept = 3
+
+// NewState returns an empty cache of keys and values for the mechanism with that name.
 func (a Softmax) NewState(name string, s attn.Shape) (attn.State, error) {
+	kept := []Kept{{Heads: s.KVHeads, Dim: s.KeyDim}, {Heads: s.KVHeads, Dim: s.ValueDim}}
+	if a.Forget {
+		kept = append(kept, Kept{Heads: s.Heads, Dim: 1})
+	}
+	c, err := a.NewCache(name, s, kept...)
+	if err != nil {
+		return nil, err // not a nil *Cache in a State
+	}
+	return c, nil
+}
+
+// NewCache is NewState for mechanisms that keep something else, at most 3 inputs, and without window.
+func (a Softmax) NewCache(name string, s attn.Shape, kept ...Kept) (*Cache, error) {
 	s.QueryLen, s.KeyLen = 0, 0
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -35,7 +57,7 @@ func (a Softmax) NewState(name string, s attn.Shape) (attn.State, error) {
 		return nil, fmt.Errorf("%s: state for mask %v: want causal or cross", name, s.Mask)
 	}
 	return &Cache{
-		softmax: a, name: name, shape: s, length: make([]int, s.Batch),
+		softmax: a, name: name, shape: s, length: make([]int, s.Batch), kept: kept,
 		own: make([]attn.Segment, 0, s.Batch), seen: make([]attn.Segment, 0, s.Batch),
 	}, nil
 }
@@ -67,24 +89,33 @@ func (a Softmax) slot(n int) int {
 // Len returns the number of tokens that row has seen.
 func (s *Cache) Len(row int) int { return s.length[row] }
 
-// Bytes returns the bytes of the keys and values of all tokens held, and of the summaries of their blocks.
+// Bytes returns the bytes kept of all tokens held, and of the summaries of their blocks.
 func (s *Cache) Bytes() int64 {
 	n := int64(0)
 	for _, l := range s.length {
 		n += int64(s.softmax.held(l))
 	}
-	n *= s.tokenBytes() * int64(s.shape.KVHeads)
+	n *= s.tokenBytes()
 	for _, l := range s.length {
 		n += 4 * s.softmax.summaryFloats(s.shape, l)
 	}
 	return n
 }
 
-// tokenBytes returns the bytes of one key and value.
-func (s *Cache) tokenBytes() int64 { return 4 * int64(s.shape.KeyDim+s.shape.ValueDim) }
+// tokenBytes returns the bytes kept of one token.
+func (s *Cache) tokenBytes() int64 {
+	n := 0
+	for _, x := range s.kept {
+		n += x.Heads * x.Dim
+	}
+	return 4 * int64(n)
+}
 
-// ReadBytes returns the bytes of the held keys and values that the next token of each row sees.
+// ReadBytes returns the bytes held of the tokens that the next token of each row sees.
 func (s *Cache) ReadBytes() int64 {
+	if _, dense := s.softmax.Pattern.(Dense); dense && s.softmax.Reads == nil {
+		return s.Bytes()
+	}
 	n := int64(0)
 	for _, l := range s.length {
 		n += s.softmax.reads(s.shape, l)
@@ -138,24 +169,22 @@ func (s *Cache) Reorder(from []int) error {
 			return fmt.Errorf("%s: reorder from row %d: want 0 to %d", s.name, f, s.shape.Batch-1)
 		}
 	}
-	k, v, length := make([]float32, len(s.k)), make([]float32, len(s.v)), make([]int, len(from))
-	summary := make([]float32, len(s.summary))
-	nk, nv := s.rowFloats()
-	ns := len(summary) / max(1, len(from))
+	length, summary := make([]int, len(from)), make([]float32, len(s.summary))
+	each := len(summary) / max(1, len(from))
 	for i, f := range from {
-		copy(summary[i*ns:][:ns], s.summary[f*ns:])
-		copy(k[i*nk:][:nk], s.k[f*nk:])
-		copy(v[i*nv:][:nv], s.v[f*nv:])
 		length[i] = s.length[f]
+		copy(summary[i*each:][:each], s.summary[f*each:])
 	}
-	s.k, s.v, s.summary, s.length = k, v, summary, length
+	for k := range s.kept {
+		x := &s.kept[k]
+		data, row := make([]float32, len(x.data)), x.Heads*s.capacity*x.Dim
+		for i, f := range from {
+			copy(data[i*row:][:row], x.data[f*row:])
+		}
+		x.data = data
+	}
+	s.length, s.summary = length, summary
 	return nil
-}
-
-// rowFloats returns the floats of keys and of values that a row has room for.
-func (s *Cache) rowFloats() (k, v int) {
-	n := s.shape.KVHeads * s.capacity
-	return n * s.shape.KeyDim, n * s.shape.ValueDim
 }
 
 // grow makes room for n held tokens in each row.
@@ -171,8 +200,10 @@ func (s *Cache) grow(n int) {
 		}
 	}
 	s.capacity = room
-	s.k = regrow(s.k, s.shape.Batch*s.shape.KVHeads, old*s.shape.KeyDim, room*s.shape.KeyDim)
-	s.v = regrow(s.v, s.shape.Batch*s.shape.KVHeads, old*s.shape.ValueDim, room*s.shape.ValueDim)
+	for i := range s.kept {
+		x := &s.kept[i]
+		x.data = regrow(x.data, s.shape.Batch*x.Heads, old*x.Dim, room*x.Dim)
+	}
 	if m := s.softmax.Summary; m.Block > 0 {
 		width := m.Width(s.shape)
 		s.summary = regrow(s.summary, s.shape.Batch*s.shape.KVHeads, m.blocks(old)*width, m.blocks(room)*width)
@@ -188,13 +219,25 @@ func regrow(x []float32, n, from, to int) []float32 {
 	return y
 }
 
-// views returns the keys and values as [batch, slot, kv heads, dim].
-func (s *Cache) views() (k, v attn.View) {
-	return s.view(s.k, s.shape.KeyDim), s.view(s.v, s.shape.ValueDim)
+// inputs are what a cache keeps of the tokens of a call: keys, values, log decays.
+type inputs [mostKept]attn.View
+
+// inputs returns those of the call.
+func (a Softmax) inputs(c *attn.Call) inputs {
+	in := inputs{c.K, c.V}
+	if a.Forget {
+		in[2] = c.Extra[0]
+	}
+	return in
 }
 
-func (s *Cache) view(x []float32, dim int) attn.View {
-	return headMajor(x, s.shape.Batch, s.capacity, s.shape.KVHeads, dim)
+// views returns what is kept as [batch, slot, heads, dim].
+func (s *Cache) views() (in inputs) {
+	for i := range s.kept {
+		x := &s.kept[i]
+		in[i] = headMajor(x.data, s.shape.Batch, s.capacity, x.Heads, x.Dim)
+	}
+	return in
 }
 
 func headMajor(x []float32, batch, time, heads, dim int) attn.View {

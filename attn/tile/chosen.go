@@ -61,8 +61,8 @@ func (a Chosen) unitFloats(s attn.Shape) int {
 		unitTiles*s.KeyDim*Lanes, unitTiles*s.ValueDim*Lanes, keyBlock*Lanes, keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock))
 }
 
-// Attend computes c.Out and lse [batch, heads, queries], log₂ of each row's softmax sum, from the choices.
-func (a Chosen) Attend(ws *attn.Workspace, c *attn.Call, lse []float32, choice []int32) {
+// ForwardSums computes c.Out and lse [batch, heads, queries], log₂ of each row's softmax sum, from the choices.
+func (a Chosen) ForwardSums(ws *attn.Workspace, c *attn.Call, lse []float32, choice []int32) {
 	a.reserve = max(a.reserve, a.unitFloats(c.Shape))
 	a.forward(ws, c, lse, 0)
 	args := chosenArgs{Chosen: a, call: *c, scale: a.scale(c), lse: lse, choice: choice}

@@ -33,9 +33,7 @@ func (p *chosenPattern) Sees(Tile, int) uint32 { return Bits(0, Lanes) }
 func Few(c *attn.Call) bool { return longest(c) < few }
 
 // Decode computes the few queries of a call that Append returned, or of one over summaries of what it holds.
-func (a Softmax) Decode(ws *attn.Workspace, c *attn.Call, state attn.State) {
-	a.decode(ws, c, state.(*Cache))
-}
+func (a Softmax) Decode(ws *attn.Workspace, c *attn.Call) { a.decode(ws, c, nil) }
 
 // Decode computes the queries of a call that Append returned, few of them, from their choices.
 func (a Chosen) Decode(ws *attn.Workspace, c *attn.Call, state attn.State, choice []int32) {

@@ -15,9 +15,9 @@ func (a Chosen) backwardFloats(s attn.Shape) int {
 	return attn.ScratchFloats(a.Softmax.backwardFloats(s), sets*s.QueryLen*a.Most, sets*ceil(s.KeyLen, a.Size), Lanes*s.KeyDim)
 }
 
-// AttendGrad adds to the gradients of q, k and v, from what Attend computed: c.Out, lse and the choices, which are held fixed. lse is
+// BackwardSums adds to the gradients of q, k and v, from what ForwardSums computed: c.Out, lse and the choices, which are held fixed. lse is
 // the first part that the call saved.
-func (a Chosen) AttendGrad(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32, choice []int32) {
+func (a Chosen) BackwardSums(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse []float32, choice []int32) {
 	if c.Batch == 0 || c.QueryLen == 0 || c.KeyLen == 0 {
 		return
 	}
@@ -30,7 +30,7 @@ func (a Chosen) AttendGrad(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse 
 		delta: ws.Floats(c.Batch * c.Heads * c.QueryLen), dq: ws.Floats(n.extraQ(c.Shape)),
 	}}
 	args.call.Saved = nil
-	a.Softmax.backward(ws, c, g, lse)
+	a.Softmax.BackwardSums(ws, c, g, lse)
 	attn.Parallel(ws, c.Batch*c.Heads, 0, deltaArgs{args.backwardArgs}, func(_ *attn.Scratch, a *deltaArgs, task int) { a.run(task) })
 	attn.Parallel(ws, c.Batch*c.KVHeads*n.blocks, a.reserve, args, func(s *attn.Scratch, a *chosenGradArgs, task int) { a.run(s, task) })
 	if n.blocks > 1 {

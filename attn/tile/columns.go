@@ -11,7 +11,7 @@ func ColumnsFloats(s attn.Shape) int {
 }
 
 // Columns adds to sums[j] the weight Σ_i p[i,j] that the queries of segment g of a call give key j, those of one head from query
-// first on. lse [batch, heads, queries] is what Attend returned. The mask is causal.
+// first on. lse [batch, heads, queries] is what ForwardSums left. The mask is causal.
 func (a Softmax) Columns(s *attn.Scratch, c *attn.Call, g attn.Segment, head, first int, lse, sums []float32) {
 	q, scores := s.Floats(c.KeyDim*Lanes), s.Floats(keyBlock*Lanes)
 	top, ones, add := s.Floats(Lanes), s.Floats(Lanes), s.Floats(keyBlock)

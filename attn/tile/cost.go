@@ -10,15 +10,19 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	q := batch * int64(s.QueryLen) * int64(s.Heads)
 	k := batch * int64(s.KeyLen) * int64(s.KVHeads)
 	pairs *= batch
+	gates := int64(0) // bytes of the log decays
+	if a.Forget {
+		gates = 4 * batch * int64(s.KeyLen) * int64(s.Heads)
+	}
 	var c attn.Cost
 	switch p {
 	case attn.PassForward:
 		c.FLOPs = 2 * pairs * (dk + dv)
-		c.Bytes = 4 * (q + k) * (dk + dv)
+		c.Bytes = 4*(q+k)*(dk+dv) + gates
 		c.Saved = bytesOf(int(q))
 	case attn.PassBackward:
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
-		c.Bytes = 4 * (q*(2*dk+2*dv+1) + 2*k*(dk+dv)) // q, dq, o, do and the sums; k, v and their gradients
+		c.Bytes = 4*(q*(2*dk+2*dv+1)+2*k*(dk+dv)) + 2*gates // q, dq, o, do and the sums; k, v and their gradients
 	case attn.PassDecode:
 		c.FLOPs = 2 * pairs * (dk + dv)
 		before := s.KeyLen - s.QueryLen
@@ -26,12 +30,12 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 		if s.QueryLen == 1 {
 			state = a.reads(s, before)
 		}
-		c.Bytes = 4 * batch * (state + (dk+dv)*int64(s.QueryLen*(s.Heads+s.KVHeads)))
+		c.Bytes = 4*batch*(state+(dk+dv)*int64(s.QueryLen*(s.Heads+s.KVHeads))) + gates
 	}
 	c.Shared, c.PerWorker = a.Scratch(s, p)
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
-	c.State = 4 * batch * (tokens*(dk+dv) + a.summaryFloats(s, s.KeyLen))
-	c.Read = 4 * batch * a.reads(s, s.KeyLen)
+	c.State = 4*batch*(tokens*(dk+dv)+a.summaryFloats(s, s.KeyLen)) + gates
+	c.Read = 4*batch*a.reads(s, s.KeyLen) + gates
 	return c
 }
 
@@ -39,7 +43,10 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 func (a Softmax) Scratch(s attn.Shape, p attn.Pass) (shared, worker int64) {
 	switch p {
 	case attn.PassForward:
-		return 0, a.forwardScratch(s, s.QueryLen)
+		if worker = a.forwardScratch(s, s.QueryLen); worker > 0 {
+			shared = bytesOf(a.gateFloats(s))
+		}
+		return shared, worker
 	case attn.PassDecode:
 		return a.decodeScratch(s)
 	}
@@ -48,6 +55,7 @@ func (a Softmax) Scratch(s attn.Shape, p attn.Pass) (shared, worker int64) {
 	}
 	n := backwardSplit(s)
 	shared = bytesOf(s.Batch*s.QueryLen*s.Heads) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
+	shared += bytesOf(a.gateFloats(s)) + bytesOf(a.forgetSums(s))
 	if a.SinkLogit {
 		shared += bytesOf(s.Batch * s.Heads)
 	}
@@ -68,6 +76,7 @@ func (a Softmax) decodeScratch(s attn.Shape) (shared, worker int64) {
 			shared = bytesOf(n*s.KeyDim) + bytesOf(n*s.ValueDim)
 		}
 	}
+	shared += bytesOf(a.gateFloats(s))
 	if q >= few {
 		return shared, a.forwardScratch(s, q)
 	}

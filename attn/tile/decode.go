@@ -32,6 +32,7 @@ func (a Softmax) decode(ws *attn.Workspace, c *attn.Call, s *Cache) {
 	mark := ws.Mark()
 	defer ws.Release(mark)
 	args := decodeArgs{Softmax: a, call: *c, cache: s, scale: a.scale(c), queries: queries, parts: decodeParts(keys)}
+	args.gates = a.gates(ws, c)
 	args.partial = ws.Floats(decodeFloats(c.Shape, len(c.Segments), queries, args.parts))
 	tasks := len(c.Segments) * c.KVHeads * args.parts
 	attn.Parallel(ws, tasks, max(a.reserve, decodeWorkerFloats(c.Shape, queries)), args, func(s *attn.Scratch, a *decodeArgs, task int) {
@@ -55,6 +56,7 @@ type decodeArgs struct {
 	scale   float32
 	queries int       // most of a segment
 	parts   int       // most of a sequence
+	gates   []float32 // see forget.go
 	partial []float32 // [segments, heads, queries, parts] of sums Σ w·v, the maximum score and Σ w
 }
 
@@ -96,6 +98,9 @@ func (a *decodeArgs) run(s *attn.Scratch, task int) {
 	for lo := from; lo < to; lo += step {
 		for i := range g.Queries {
 			for h := range group {
+				if a.Forget {
+					d.bias.high, d.bias.low = gatesOf(a.gates, c, g, kv*group+h)
+				}
 				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys, segment, i, g.Pos0}
 				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+step, to))
 			}
@@ -108,6 +113,7 @@ type decodeHead struct {
 	args    *decodeArgs
 	segment attn.Segment
 	k, v    side
+	bias    bias
 	scores  []float32
 	slots   []int32
 }
@@ -141,6 +147,12 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 // adjust bends the scores of the keys from j on, for the tile's one query, and adds the bias.
 func (d *decodeHead) adjust(t Tile, j int, scores []float32) {
 	d.args.soften(scores, nil, 1)
+	for i := range scores {
+		if !d.args.Forget {
+			break
+		}
+		scores[i] += d.bias.between(t.First, j+i)
+	}
 	if !d.args.Linear {
 		return
 	}
@@ -196,6 +208,9 @@ func (d *decodeHead) weigh(r, scores []float32) bool {
 // stretch returns where key j of the sequence lies and how many keys from it on lie in a row.
 func (d *decodeHead) stretch(j int) (slot, n int) {
 	s, g := d.args.cache, d.segment
+	if d.args.Window == 0 {
+		return j, g.Keys - j
+	}
 	if length := s.length[g.Row]; s.softmax.Window > 0 && length > s.softmax.limit() && g.Keys == s.softmax.limit() {
 		slot = s.heldSlot(length, j)
 		if j < s.softmax.Sinks {

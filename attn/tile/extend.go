@@ -18,7 +18,7 @@ const (
 // Extend appends the keys and values of c to the state and computes c.Out for its queries, for
 // the mechanism that info describes.
 func (a Softmax) Extend(ws *attn.Workspace, info *attn.Info, state attn.State, c *attn.Call) error {
-	s, err := checked(info, state, c)
+	s, err := Checked(info, state, c)
 	if err != nil {
 		return err
 	}
@@ -50,21 +50,21 @@ func (a Softmax) extendAll(ws *attn.Workspace, s *Cache, c *attn.Call) {
 		mark := ws.Mark()
 		switch place {
 		case inCache:
-			s.append(ws, c)
-			a.extend(ws, c, s, s.cached())
+			s.append(ws, a.inputs(c))
+			a.extend(ws, c, s, s.views())
 		case inCall:
-			a.extend(ws, c, s, [2]attn.View{c.K, c.V})
-			s.append(ws, c)
+			a.extend(ws, c, s, a.inputs(c))
+			s.append(ws, a.inputs(c))
 		case gathered:
-			a.extend(ws, c, s, s.gather(ws, c))
-			s.append(ws, c)
+			a.extend(ws, c, s, s.gather(ws, a.inputs(c)))
+			s.append(ws, a.inputs(c))
 		}
 		ws.Release(mark)
 	}
 }
 
-// checked returns the cache that state is, once it and the call are known to fit.
-func checked(info *attn.Info, state attn.State, c *attn.Call) (*Cache, error) {
+// Checked returns the cache that state is, once it and the call are known to fit.
+func Checked(info *attn.Info, state attn.State, c *attn.Call) (*Cache, error) {
 	if err := c.Check(info); err != nil {
 		return nil, err
 	}
@@ -81,29 +81,51 @@ func checked(info *attn.Info, state attn.State, c *attn.Call) (*Cache, error) {
 // Append appends the keys and values of c to a state without window and returns the call that the queries of c make over all tokens held, for
 // mechanisms that compute it in their own way. The call is good until the next Append.
 func Append(ws *attn.Workspace, info *attn.Info, state attn.State, c *attn.Call) (attn.Call, error) {
-	s, err := checked(info, state, c)
+	s, err := Checked(info, state, c)
 	if err != nil {
 		return attn.Call{}, err
 	}
 	c.ZeroPadding()
-	s.choose(c, inCache)
-	if len(s.own) != c.NumSegments() {
-		return attn.Call{}, fmt.Errorf("%s: state has a window: want one that keeps all tokens", info.Name)
-	}
-	s.append(ws, c)
-	call := *c
-	call.Segments, call.KeyLen = s.seen, 0
-	call.K, call.V = s.views()
-	for _, g := range s.seen {
-		call.KeyLen = max(call.KeyLen, g.Keys)
-	}
+	call := s.Append(ws, c, c.K, c.V)
+	call.K, call.V = s.View(0), s.View(1)
 	return call, nil
 }
 
-// extend computes the queries of s.seen over the keys and values kv.
-func (a Softmax) extend(ws *attn.Workspace, c *attn.Call, s *Cache, kv [2]attn.View) {
+// Append takes what the cache keeps of the tokens of c, in the order in which it keeps its inputs, and returns the call that the
+// queries of c make over all tokens held, its keys and values still those of c. It is good until the next Append.
+func (s *Cache) Append(ws *attn.Workspace, c *attn.Call, kept ...attn.View) attn.Call {
+	s.choose(c, inCache)
+	var in inputs
+	copy(in[:], kept)
+	s.append(ws, in)
 	call := *c
-	call.Saved, call.Segments, call.K, call.V = nil, s.seen, kv[0], kv[1]
+	call.Segments, call.KeyLen = s.seen, 0
+	for _, g := range s.seen {
+		call.KeyLen = max(call.KeyLen, g.Keys)
+	}
+	return call
+}
+
+// View returns the i-th input kept, [batch, token, heads, dim].
+func (s *Cache) View(i int) attn.View { return s.views()[i] }
+
+// Attend computes the queries of a call that Append returned, the values of its keys and values being the cache's; c.Segments is set.
+func (a Softmax) Attend(ws *attn.Workspace, c *attn.Call) {
+	a.decode(ws, c, nil)
+	a.forward(ws, c, nil, few)
+}
+
+// extend computes the queries of s.seen over the keys and values in.
+func (a Softmax) extend(ws *attn.Workspace, c *attn.Call, s *Cache, in inputs) {
+	call := *c
+	call.Saved, call.Segments, call.K, call.V = nil, s.seen, in[0], in[1]
+	if a.Forget {
+		s.extra[0] = in[2]
+		call.Extra, call.KeyLen = s.extra[:], 0
+		for _, g := range s.seen {
+			call.KeyLen = max(call.KeyLen, g.Keys)
+		}
+	}
 	a.decode(ws, &call, s)
 	a.forward(ws, &call, nil, few)
 }
@@ -139,36 +161,32 @@ func (s *Cache) choose(c *attn.Call, place int) {
 	}
 }
 
-func (s *Cache) cached() [2]attn.View {
-	k, v := s.views()
-	return [2]attn.View{k, v}
-}
-
-// Held returns how many tokens of a row a Cache holds, and the keys and values of its slots.
-func (s *Cache) Held(row int) (n int, k, v attn.View) {
-	k, v = s.views()
-	return s.softmax.held(s.length[row]), k, v
-}
+// Held returns how many tokens of a row a Cache holds.
+func (s *Cache) Held(row int) int { return s.softmax.held(s.length[row]) }
 
 // serial is the number of floats that are copied by one worker without asking for others.
 const serial = 1 << 16
 
 type appendArgs struct {
 	cache *Cache
-	call  attn.Call
+	in    inputs
 }
 
-// append takes the keys and values of s.own into the cache.
-func (s *Cache) append(ws *attn.Workspace, c *attn.Call) {
-	most, floats := 0, 0
+// append takes what is kept of the tokens of s.own into the cache.
+func (s *Cache) append(ws *attn.Workspace, in inputs) {
+	most, tokens := 0, 0
 	for _, g := range s.own {
 		most = max(most, s.softmax.held(s.length[g.Row]+g.Keys))
-		floats += g.Keys * s.shape.KVHeads * (s.shape.KeyDim + s.shape.ValueDim)
+		tokens += g.Keys
 	}
 	s.grow(most)
-	args := appendArgs{s, *c}
-	tasks := len(s.own) * s.shape.KVHeads
-	if floats < serial {
+	args := appendArgs{s, in}
+	heads := 0
+	for _, x := range s.kept {
+		heads = max(heads, x.Heads)
+	}
+	tasks := len(s.own) * heads
+	if tokens*int(s.tokenBytes()) < 4*serial {
 		for task := range tasks {
 			args.run(task)
 		}
@@ -180,49 +198,52 @@ func (s *Cache) append(ws *attn.Workspace, c *attn.Call) {
 	}
 }
 
-// run appends one key/value head of a segment.
+// run appends head h of each input of a segment that has so many.
 func (a *appendArgs) run(task int) {
 	s := a.cache
-	g, h := s.own[task/s.shape.KVHeads], task%s.shape.KVHeads
-	k, v := s.views()
-	n := s.length[g.Row]
+	g, h := s.own[task%len(s.own)], task/len(s.own)
+	kept, n := s.views(), s.length[g.Row]
 	for t := range g.Keys {
 		if s.softmax.Window > 0 && n+t >= s.softmax.Sinks && t < g.Keys-s.softmax.Window {
 			continue // out of the window before anyone can ask
 		}
 		slot := s.softmax.slot(n + t)
-		copy(k.Row(g.Row, slot, h), a.call.K.Row(g.Row, g.Key0+t, h))
-		copy(v.Row(g.Row, slot, h), a.call.V.Row(g.Row, g.Key0+t, h))
+		for i := range s.kept {
+			if h < kept[i].Heads {
+				copy(kept[i].Row(g.Row, slot, h), a.in[i].Row(g.Row, g.Key0+t, h))
+			}
+		}
 	}
-	s.summarise(g.Row, h, n, n+g.Keys)
+	if h < s.shape.KVHeads {
+		s.summarise(g.Row, h, n, n+g.Keys)
+	}
 }
 
 // gather copies the tokens held and those of the call to scratch, in order.
-func (s *Cache) gather(ws *attn.Workspace, c *attn.Call) [2]attn.View {
+func (s *Cache) gather(ws *attn.Workspace, in inputs) (out inputs) {
 	time := 0
 	for _, g := range s.seen {
 		time = max(time, g.Keys)
 	}
-	b, h := s.shape.Batch, s.shape.KVHeads
-	k := headMajor(ws.Floats(b*h*time*s.shape.KeyDim), b, time, h, s.shape.KeyDim)
-	v := headMajor(ws.Floats(b*h*time*s.shape.ValueDim), b, time, h, s.shape.ValueDim)
-	ck, cv := s.views()
+	kept := s.views()
+	for i, x := range s.kept {
+		out[i] = headMajor(ws.Floats(s.shape.Batch*x.Heads*time*x.Dim), s.shape.Batch, time, x.Heads, x.Dim)
+	}
 	for i, g := range s.own {
 		n := s.length[g.Row]
 		held := s.seen[i].Keys - g.Keys
-		for h := range h {
-			for j := range held {
-				slot := s.heldSlot(n, j)
-				copy(k.Row(g.Row, j, h), ck.Row(g.Row, slot, h))
-				copy(v.Row(g.Row, j, h), cv.Row(g.Row, slot, h))
-			}
-			for t := range g.Keys {
-				copy(k.Row(g.Row, held+t, h), c.K.Row(g.Row, g.Key0+t, h))
-				copy(v.Row(g.Row, held+t, h), c.V.Row(g.Row, g.Key0+t, h))
+		for x := range s.kept {
+			for h := range s.kept[x].Heads {
+				for j := range held {
+					copy(out[x].Row(g.Row, j, h), kept[x].Row(g.Row, s.heldSlot(n, j), h))
+				}
+				for t := range g.Keys {
+					copy(out[x].Row(g.Row, held+t, h), in[x].Row(g.Row, g.Key0+t, h))
+				}
 			}
 		}
 	}
-	return [2]attn.View{k, v}
+	return out
 }
 
 // heldSlot returns where the j-th of the tokens held lies in a row that has seen n.

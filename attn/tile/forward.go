@@ -7,16 +7,31 @@ import (
 
 // Forward computes c.Out for a checked call and, with c.Saved set, keeps log₂ of each row's softmax sum.
 func (a Softmax) Forward(ws *attn.Workspace, c *attn.Call) {
-	c.ZeroPadding()
 	var lse []float32
 	if c.Saved != nil {
 		lse = c.Saved.Floats(c.Batch * c.Heads * c.QueryLen)
 	}
-	a.forward(ws, c, lse, 0)
+	a.ForwardSums(ws, c, lse)
 }
 
-// Attend is Forward of a call whose padding is zero already; lse [batch, heads, queries] receives log₂ of each row's softmax sum.
-func (a Softmax) Attend(ws *attn.Workspace, c *attn.Call, lse []float32) { a.forward(ws, c, lse, 0) }
+// ForwardSums is Forward for mechanisms that keep the sums themselves, [batch, heads, query]; lse may be nil.
+func (a Softmax) ForwardSums(ws *attn.Workspace, c *attn.Call, lse []float32) {
+	c.ZeroPadding()
+	if !a.Forget || !keysOverlap(c) {
+		a.forward(ws, c, lse, 0)
+		return
+	}
+	for i := range c.Segments {
+		one := *c
+		one.Segments = c.Segments[i : i+1]
+		a.forward(ws, &one, lse, 0)
+	}
+}
+
+// ForwardPart is ForwardSums that leaves rows of c.Out outside of the segments as they are.
+func (a Softmax) ForwardPart(ws *attn.Workspace, c *attn.Call, lse []float32) {
+	a.forward(ws, c, lse, 0)
+}
 
 // Reserve returns a with that many floats a worker asked for in all passes, so that scratch has one closed form in an engine of
 // several.
@@ -31,8 +46,10 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	if n == 0 || n < atLeast {
 		return
 	}
+	mark := ws.Mark()
+	defer ws.Release(mark)
 	args := forwardArgs{
-		Softmax: a, call: *c, scale: a.scale(c), lse: lse, atLeast: atLeast, tiles: forwardGroup(c.Shape, n),
+		Softmax: a, call: *c, scale: a.scale(c), lse: lse, atLeast: atLeast, tiles: forwardGroup(c.Shape, n), gates: a.gates(ws, c),
 	}
 	args.groups = ceil(n, args.tiles*Lanes)
 	args.call.Saved = nil
@@ -58,6 +75,7 @@ type forwardArgs struct {
 	call    attn.Call
 	scale   float32
 	lse     []float32 // [batch, heads, queries]
+	gates   []float32 // see forget.go
 	atLeast int       // queries of a segment, less are another's
 	groups  int       // of query tiles in the longest segment
 	tiles   int       // in a group
@@ -101,7 +119,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
 		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
 	}
-	a.head(&f.bias, head, c.Heads)
+	a.head(&f.bias, c, g, head, a.gates)
 	for i := range n {
 		t := tileAt(c, g, segment, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-const cacheMagic = "attnkv01"
+const cacheMagic = "attnkv02"
 
 // header returns the sizes that two caches must share to read each other's bytes.
 func (s *Cache) header() [8]int {
@@ -26,12 +26,12 @@ func (s *Cache) MarshalBinary() ([]byte, error) {
 	for _, n := range s.length {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
-	k, v := s.views()
-	for row, n := range s.length {
-		for h := range s.shape.KVHeads {
-			for j := range s.softmax.held(n) {
-				b = appendFloats(b, k.Row(row, j, h))
-				b = appendFloats(b, v.Row(row, j, h))
+	for _, x := range s.views() {
+		for row := range x.Batch {
+			for h := range x.Heads {
+				for j := range s.softmax.held(s.length[row]) {
+					b = appendFloats(b, x.Row(row, j, h))
+				}
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func (s *Cache) unmarshal(data []byte) error {
 	}
 	data = data[8*len(s.header()):]
 	length, most := make([]int, s.shape.Batch), 0
-	room := uint64(len(data)-8*len(length)) / uint64(s.tokenBytes()) / uint64(s.shape.KVHeads)
+	room := uint64(len(data)-8*len(length)) / uint64(s.tokenBytes())
 	total := uint64(0)
 	for i := range length {
 		n := binary.LittleEndian.Uint64(data[8*i:])
@@ -95,21 +95,25 @@ func (s *Cache) unmarshal(data []byte) error {
 		}
 	}
 	data = data[8*len(length):]
-	if want := total * uint64(s.tokenBytes()) * uint64(s.shape.KVHeads); uint64(len(data)) != want {
+	if want := total * uint64(s.tokenBytes()); uint64(len(data)) != want {
 		return fmt.Errorf("%d bytes of tokens: want %d", len(data), want)
 	}
 	s.grow(most)
-	k, v := s.views()
-	for row, n := range length {
-		for h := range s.shape.KVHeads {
-			for j := range s.softmax.held(n) {
-				data = readFloats(k.Row(row, j, h), data)
-				data = readFloats(v.Row(row, j, h), data)
+	for _, x := range s.views() {
+		for row := range x.Batch {
+			for h := range x.Heads {
+				for j := range s.softmax.held(length[row]) {
+					data = readFloats(x.Row(row, j, h), data)
+				}
 			}
-			s.summarise(row, h, 0, n)
 		}
 	}
 	copy(s.length, length)
+	for row, n := range length {
+		for h := range s.shape.KVHeads {
+			s.summarise(row, h, 0, n)
+		}
+	}
 	return nil
 }
 

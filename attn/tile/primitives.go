@@ -76,3 +76,21 @@ func RowsFinite(m Mat, n, dim int) bool {
 	}
 	return true
 }
+
+// KeysOverlap reports whether two segments of a call may share keys.
+func KeysOverlap(c *attn.Call) bool { return keysOverlap(c) }
+
+// SoftmaxRow replaces x by its softmax.
+func SoftmaxRow(x []float32) { kernel.SoftmaxRow(x) }
+
+// Scale computes x[i] *= a.
+func Scale(a float32, x []float32) { kernel.Scale(a, x) }
+
+// Times computes dst[i] *= x[i].
+func Times(dst, x []float32) { kernel.Times(dst, x) }
+
+// Sum returns Σ x[i].
+func Sum(x []float32) float32 { return kernel.Sum(x) }
+
+// SumSquares returns Σ x[i]².
+func SumSquares(x []float32) float32 { return kernel.SumSquares(x) }

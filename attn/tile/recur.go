@@ -16,7 +16,10 @@ import (
 // where r_t is Scale, or 1/(φ(q_t)·z_t + Eps) with Normalize (0 where that sum is 0), and g_t ≤ 0 is
 // the log decay, one for all channels of a head or one a channel, if Decay says so. Within a block of up to 32 tokens
 // the sum is taken over pairs, as in attention; from block to block through S (Hua et al. 2022, arXiv:2202.10447 §3.3; Yang
-// et al. 2023, arXiv:2312.06635 §4).
+// et al. 2023, arXiv:2312.06635 §4). With Write, each key is multiplied by a factor of its token. With Before, a query reads S_{t-1}, and
+// Own adds what its own token gives.
+//
+// Queries and keys may have fewer heads than Shape says (groups that share them); gradients want one for each.
 //
 // The state of a segment, in Call.Initial and Call.Final, is S and z of each key/value head in turn.
 // Numbers of decayed states below 1e-30 become 0 every 256 tokens, so that none stays subnormal.
@@ -28,8 +31,17 @@ type Recurrence struct {
 	Map       Feature // φ, on queries and keys
 	Normalize bool    // only without decay
 	Eps       float32
+	Floor     float32 // with Normalize, the least that is divided by; 0 for none
 	Scale     float32 // of the outputs, without Normalize; 0 means 1/√(key dim)
 	Decay     Decay   // which g there is, in Call.Extra[0]; causal only
+	Fixed     bool    // g is not an input: it lies anywhere, and has no gradient
+	Write     bool    // Call.Extra[1], [batch, key, kv heads, 1], multiplies keys; causal only
+	Before    bool    // a query reads before its own token decays and writes; causal only
+	Own       Own     // what a query's own token gives besides; causal only
+	Dual      bool    // o_t = r_t S_t q_t: queries are as wide as values, outputs as keys; ChannelDecay only, and no Backward
+
+	Part    int // the first part of Call.Saved that is the recurrence's
+	Reserve int // floats of scratch that each worker takes at least
 }
 
 // Feature is an elementwise feature map.
@@ -49,6 +61,26 @@ const (
 	HeadDecay          // g is [batch, key, kv heads, 1]: one factor for the whole state of a head
 	ChannelDecay       // g is [batch, key, kv heads, key dim]: one a row of the state
 )
+
+// Own is what the token of a query gives to its output, whatever the state holds.
+type Own uint8
+
+const (
+	OwnNothing Own = iota
+	OwnSkip        // d_h v_t, with d [heads] in Call.Learned[0]
+	OwnBonus       // (Σ_c q_tc u_hc k_tc) v_t, with u [heads, key dim] in Call.Learned[0]
+)
+
+// width is the number of learned numbers of a head.
+func (o Own) width(s attn.Shape) int {
+	switch o {
+	case OwnSkip:
+		return 1
+	case OwnBonus:
+		return s.KeyDim
+	}
+	return 0
+}
 
 // width is the number of log decays of a token and head.
 func (d Decay) width(s attn.Shape) int {
@@ -94,6 +126,7 @@ type recurArgs struct {
 	factors []float32 // [batch, heads, query]: r, for Backward
 	grads   []float32 // [kv heads, chunks, stateLen]: gradient of the state after each chunk (causal)
 	dsums   []float32 // as sums, its gradient
+	down    []float32 // [segments of the call, heads, Own.width]: gradients of what Own learned
 	initial []float32
 	final   []float32
 	lens    []int // tokens that the state of a row holds, when decoding
@@ -193,8 +226,17 @@ func (r *Recurrence) Check() error {
 	if r.Decay != NoDecay && r.Normalize {
 		return fmt.Errorf("recurrence: decayed and normalised: want one of them")
 	}
+	if r.Decay == NoDecay && (r.Fixed || r.Write || r.Before || r.Own != OwnNothing) {
+		return fmt.Errorf("recurrence: an option of decayed recurrences without decay")
+	}
+	if r.Dual && (r.Decay != ChannelDecay || r.Write || r.Before || r.Own != OwnNothing || r.Map != Identity) {
+		return fmt.Errorf("recurrence: a dual one with more than a decay a channel")
+	}
 	return nil
 }
+
+// reserve is what Parallel is to reserve for tasks that take n floats.
+func (r *Recurrence) reserve(n int) int { return max(n, r.Reserve) }
 
 // weakDecay is the log decay from which on a state loses digits when it is multiplied by e^g: rounded to the same side
 // again and again, e^g would wear it off at another rate. s + s·(e^g-1) does not round e^g.
@@ -253,17 +295,22 @@ type recurPlace struct {
 	kv     int
 	n      int // keys of the run; without the causal mask, queries
 	first  int // the first of them in the segment
-	row0   int // row r of the run has query query0+r when r ≥ row0
+	row0   int // row r of the run has query query0+r when row0 ≤ r < row1
+	row1   int
 	query0 int
 }
 
-// at goes to up to n keys of g from the first on. Under the causal mask a run holds the queries at the
-// positions of its keys.
+// at goes to up to n keys of g from the first on. Under the causal mask a run holds the queries whose last key is
+// one of its own: those at the positions of its keys, with Before those at the next.
 func (t *recurPlace) at(g attn.Segment, kv, first, n int) {
 	t.Segment, t.kv, t.first = g, kv, first
 	t.n = min(n, g.Keys-first)
 	t.query0 = first - g.Offset()
+	if t.Before {
+		t.query0++
+	}
 	t.row0 = min(t.n, max(0, -t.query0))
+	t.row1 = max(t.row0, min(t.n, g.Queries-t.query0))
 }
 
 // atQueries goes to up to n queries of g from the first on.
@@ -271,6 +318,7 @@ func (t *recurPlace) atQueries(g attn.Segment, kv, first, n int) {
 	t.Segment, t.kv = g, kv
 	t.first, t.query0, t.row0 = first, first, 0
 	t.n = min(n, g.Queries-first)
+	t.row1 = t.n
 }
 
 func (t *recurPlace) group() int { return t.c.Heads / t.c.KVHeads }
@@ -280,10 +328,10 @@ func (t *recurPlace) queryHead(i int) int { return t.kv*t.group() + i }
 
 // keyRows returns the n rows of a key-side view from the run's first on.
 func (t *recurPlace) keyRows(x *attn.View) kernel.Mat {
-	return kernel.Rows(x.From(t.Row, t.Key0+t.first, t.kv), x.TimeStride)
+	return kernel.Rows(x.From(t.Row, t.Key0+t.first, t.kv*x.Heads/t.c.KVHeads), x.TimeStride)
 }
 
 // queryRows returns the rows of a query-side view from row r on.
 func (t *recurPlace) queryRows(x *attn.View, r, h int) kernel.Mat {
-	return kernel.Rows(x.From(t.Row, t.Query0+t.query0+r, h), x.TimeStride)
+	return kernel.Rows(x.From(t.Row, t.Query0+t.query0+r, h*x.Heads/t.c.Heads), x.TimeStride)
 }

@@ -24,7 +24,7 @@ func TestGateFactors(t *testing.T) {
 		}
 		run(func(s *attn.Scratch) {
 			g := newGate(s, chunk, d)
-			g.load(kernel.Rows(src, d), n, false)
+			g.load(kernel.Rows(src, d), n)
 			between := func(from, to, c int) float64 { // the decay of tokens from ≤ t < to
 				sum := 0.0
 				for t := from; t < to; t++ {

@@ -27,6 +27,9 @@ type recurBlock struct {
 	ones   []float32 // [lanes]
 	finite bool      // all values of the block are
 	decay  blockDecay
+	write  []float32 // factors of the keys, [lanes]
+	own    []float32 // scratch of OwnBonus, [key dim]
+	dual   dualBlock
 	next   recurPlace
 	ahead  kernel.Ahead
 }
@@ -46,6 +49,10 @@ func newBlock(s *attn.Scratch, a *recurArgs, from, to int) recurBlock {
 	}
 	if a.Decay != NoDecay {
 		t.decay = newDecay(s, &a.Recurrence, sh)
+		t.write, t.own = s.Floats(lanes), s.Floats(sh.KeyDim)
+	}
+	if a.Dual {
+		t.dual = newDual(s, sh)
 	}
 	return t
 }
@@ -53,7 +60,10 @@ func newBlock(s *attn.Scratch, a *recurArgs, from, to int) recurBlock {
 func (r *Recurrence) forwardFloats(s attn.Shape) int {
 	f := attn.ScratchFloats(sixteens(r.rows())*(s.KeyDim+sixteens(r.rows())), s.KeyDim*lanes, s.KeyDim, lanes, lanes, lanes)
 	if r.Decay != NoDecay {
-		f += r.decayFloats(s)
+		f += r.decayFloats(s) + attn.ScratchFloats(lanes, s.KeyDim)
+	}
+	if r.Dual {
+		f += dualFloats(s)
 	}
 	return f + attn.ScratchFloats(min(headsATask, s.KVHeads)*r.workLen(s))
 }
@@ -67,7 +77,7 @@ func (t *recurBlock) ld(s attn.Shape) int { return s.KeyDim + sixteens(t.rows) }
 // expect says where the next block is, of which products then ask memory for a little at a time.
 func (t *recurBlock) expect(g attn.Segment, kv, first, n int) {
 	c := t.c
-	own := t.n - t.row0
+	own := t.row1 - t.row0
 	tiles := t.group()*(kernel.MulAheadTiles(own, lanes)+kernel.MulAheadTiles(own, t.width)) + kernel.MulAheadTiles(c.KeyDim, t.width)
 	t.ahead.Reset(tiles)
 	if n == 0 {
@@ -80,12 +90,15 @@ func (t *recurBlock) expect(g attn.Segment, kv, first, n int) {
 		t.ahead.Add(p.keyRows(&c.Extra[0]), p.n, c.Extra[0].Dim)
 	}
 	t.ahead.Add(p.keyRows(&c.V).From(0, t.from), p.n, t.width)
-	if !t.causal() || p.row0 == p.n {
+	if !t.causal() || p.row0 == p.row1 {
+		return
+	}
+	if t.Dual {
 		return
 	}
 	for i := range t.group() {
-		t.ahead.Add(p.queryRows(&c.Q, p.row0, p.queryHead(i)), p.n-p.row0, c.KeyDim)
-		t.ahead.Add(p.queryRows(&c.Out, p.row0, p.queryHead(i)).From(0, t.from), p.n-p.row0, t.width)
+		t.ahead.Add(p.queryRows(&c.Q, p.row0, p.queryHead(i)), p.row1-p.row0, c.KeyDim)
+		t.ahead.Add(p.queryRows(&c.Out, p.row0, p.queryHead(i)).From(0, t.from), p.row1-p.row0, t.width)
 	}
 }
 
@@ -109,6 +122,14 @@ func (t *recurBlock) loadKeys() {
 			kernel.Dots(t.sums, t.ones, kernel.Rows(t.k, lanes), dk)
 		}
 	}
+	if t.Write {
+		x := t.keyRows(&t.c.Extra[1])
+		for i := range t.n {
+			t.write[i] = x.Data[i*x.Row]
+		}
+		clear(t.write[t.n:])
+		kernel.TimesRows(t.write, kernel.Rows(t.k, lanes), dk)
+	}
 	t.finite = kernel.CopyFinite(t.values(), t.keyRows(&t.c.V).From(0, t.from), t.n, t.width)
 	if t.Decay != NoDecay {
 		t.loadDecay()
@@ -117,22 +138,27 @@ func (t *recurBlock) loadKeys() {
 
 // emit computes the outputs of the block's queries.
 func (t *recurBlock) emit() {
-	if t.row0 == t.n {
+	if t.row0 == t.row1 {
 		return
 	}
 	for i := range t.group() {
 		h := t.queryHead(i)
 		q, dk := kernel.Rows(t.q, t.ld(t.c.Shape)), t.c.KeyDim
-		t.feature(q.From(t.row0, 0), t.queryRows(&t.c.Q, t.row0, h), t.n-t.row0, dk)
+		t.feature(q.From(t.row0, 0), t.queryRows(&t.c.Q, t.row0, h), t.row1-t.row0, dk)
 		if t.causal() {
 			t.weights(q)
 		}
 		t.setFactors(q, h)
 		out := t.queryRows(&t.c.Out, t.row0, h).From(0, t.from)
-		for r := t.row0; r < t.n; {
+		for r := t.row0; r < t.row1; {
 			end, cols := t.slice(r)
 			kernel.MulAhead(&t.ahead, t.factor[r:end], end-r, t.width, dk+cols, q.From(r, 0), kernel.Rows(t.s, t.width), out.From(r-t.row0, 0))
 			r = end
+		}
+		if t.Own != OwnNothing {
+			for q := t.query0 + t.row0; q < t.query0+t.row1; q++ {
+				t.addOwn(t.own, t.Segment, t.kv, h, q, t.from, t.width)
+			}
 		}
 	}
 }
@@ -144,15 +170,15 @@ func (t *recurBlock) slice(r int) (end, keys int) {
 	half := kernel.DecayBlock
 	switch {
 	case !t.causal():
-		return t.n, 0
+		return t.row1, 0
 	case !t.finite:
 		return r + 1, r + 1
 	}
 	// The last row of the first half may go with the second for the sake of whole register tiles.
 	if cut := half / kernel.TileRows() * kernel.TileRows(); r < cut {
-		return min(cut, t.n), min(half, t.n)
+		return min(cut, t.row1), min(half, t.n)
 	}
-	return t.n, t.n
+	return t.row1, t.n
 }
 
 // weights fills, right of φ(q), the weights of the block's own pairs.
@@ -162,7 +188,7 @@ func (t *recurBlock) weights(q kernel.Mat) {
 		return
 	}
 	dk := t.c.KeyDim
-	for r := t.row0; r < t.n; {
+	for r := t.row0; r < t.row1; {
 		end, cols := t.slice(r)
 		kernel.MulAhead(&t.ahead, nil, end-r, cols, dk, q.From(r, 0), kernel.Rows(t.k, lanes), q.From(r, dk))
 		kernel.Lower(t.row[r:end], q.From(r, dk), r+1, cols)
@@ -187,10 +213,7 @@ func (t *recurBlock) setFactors(q kernel.Mat, h int) {
 		if t.causal() {
 			x += t.row[t.row0+i]
 		}
-		if x += t.Eps; x != 0 {
-			x = 1 / x
-		}
-		f[i] = x
+		f[i] = t.Recurrence.factor(x)
 	}
 	if t.factors != nil && t.from == 0 {
 		copy(t.factorRow(t.Segment, h)[t.query0+t.row0:], f)

@@ -15,6 +15,7 @@ type recurChunk struct {
 	a    []float32 // weights q·k of pairs, [n, Chunk], the lower triangle
 	sums []float32 // of its rows, [n]
 	gate recurGate
+	head headGate
 
 	next  recurPlace
 	ahead kernel.Ahead
@@ -28,7 +29,10 @@ func newChunk(s *attn.Scratch, a *recurArgs) recurChunk {
 	t.k, t.q = s.Floats(n*sh.KeyDim), s.Floats(n*sh.KeyDim)
 	t.kt = s.Floats(panels(n) * sh.KeyDim)
 	t.a, t.sums = s.Floats(n*n), s.Floats(n)
-	if a.Decay != NoDecay {
+	switch a.Decay {
+	case HeadDecay:
+		t.gate, t.head = newHeadGate(s, n, sh.KeyDim)
+	case ChannelDecay:
 		t.gate = newGate(s, n, sh.KeyDim)
 	}
 	return t
@@ -37,7 +41,10 @@ func newChunk(s *attn.Scratch, a *recurArgs) recurChunk {
 func (r *Recurrence) chunkFloats(s attn.Shape) int {
 	n := r.Chunk
 	f := attn.ScratchFloats(r.stateLen(s), r.stateLen(s), n*s.KeyDim, n*s.KeyDim, panels(n)*s.KeyDim, n*n, n)
-	if r.Decay != NoDecay {
+	switch r.Decay {
+	case HeadDecay:
+		f += headGateFloats(n, s.KeyDim)
+	case ChannelDecay:
 		f += gateFloats(n, s.KeyDim)
 	}
 	return f
@@ -53,12 +60,21 @@ func (t *recurChunk) atQueryChunk(g attn.Segment, kv, i int) { t.atQueries(g, kv
 // loadKeys fills k and, with decays, their factors.
 func (t *recurChunk) loadKeys() {
 	t.feature(kernel.Rows(t.k, t.c.KeyDim), t.keyRows(&t.c.K), t.n, t.c.KeyDim)
+	if t.Write {
+		x := t.keyRows(&t.c.Extra[1])
+		for i := range t.n {
+			kernel.Scale(x.Data[i*x.Row], t.k[i*t.c.KeyDim:][:t.c.KeyDim])
+		}
+	}
 	t.loadGate()
 }
 
 func (t *recurChunk) loadGate() {
-	if t.Decay != NoDecay {
-		t.gate.load(t.keyRows(&t.c.Extra[0]), t.n, t.Decay == HeadDecay)
+	switch t.Decay {
+	case HeadDecay:
+		t.gate.sums[0] = t.head.load(t.keyRows(&t.c.Extra[0]), t.n)
+	case ChannelDecay:
+		t.gate.load(t.keyRows(&t.c.Extra[0]), t.n)
 	}
 }
 
@@ -66,8 +82,9 @@ func (t *recurChunk) loadGate() {
 func (t *recurChunk) loadQueries(h int) {
 	d := t.c.KeyDim
 	clear(t.q[:t.row0*d])
-	if t.row0 < t.n {
-		t.feature(kernel.Rows(t.q[t.row0*d:], d), t.queryRows(&t.c.Q, t.row0, h), t.n-t.row0, d)
+	clear(t.q[t.row1*d : t.n*d])
+	if t.row0 < t.row1 {
+		t.feature(kernel.Rows(t.q[t.row0*d:], d), t.queryRows(&t.c.Q, t.row0, h), t.row1-t.row0, d)
 	}
 }
 
@@ -86,17 +103,20 @@ func (t *recurChunk) decaySums() []float32 {
 	if t.Decay == NoDecay {
 		return nil
 	}
-	return t.gate.sums
+	return t.gate.sums[:t.Decay.width(t.c.Shape)]
 }
 
 // weights fills the lower triangle of a, from row row0 on, with the weights of the chunk's own
 // pairs. In each block of lanes the triangle is filled up with zeros.
 func (t *recurChunk) weights(row0 int) {
 	dk := t.c.KeyDim
-	if t.Decay != NoDecay {
+	if t.Decay == ChannelDecay {
 		t.gate.weights(t.a, t.Chunk, t.q, t.k, row0)
 	} else {
 		t.lowerProduct(row0, t.n, dk, kernel.Rows(t.q, dk), t.kt, kernel.Rows(t.a, t.Chunk))
+	}
+	if t.Decay == HeadDecay {
+		t.head.times(kernel.Rows(t.a, t.Chunk), row0, t.n)
 	}
 	t.clearUpper(row0, kernel.Rows(t.a, t.Chunk))
 }

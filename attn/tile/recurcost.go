@@ -20,8 +20,19 @@ func (r *Recurrence) Cost(s attn.Shape, p attn.Pass) attn.Cost {
 	cost := attn.Cost{State: state, Read: state}
 	// A key is written to the state of its head once, a query reads it once.
 	cost.FLOPs = 2 * b * (kvh*k + h*reads) * width
+	switch r.Own {
+	case OwnSkip:
+		cost.FLOPs += 2 * b * h * reads * dv
+	case OwnBonus:
+		cost.FLOPs += 2 * b * h * reads * (dk + dv)
+	}
 	in := b * (h*q*dk + kvh*k*(dk+dv))
-	in += b * kvh * k * int64(r.Decay.width(s))
+	if !r.Fixed {
+		in += b * kvh * k * int64(r.Decay.width(s))
+	}
+	if r.Write {
+		in += b * kvh * k
+	}
 	out := b * h * q * dv
 	cost.Bytes = 4 * (in + out)
 	switch p {
@@ -94,6 +105,9 @@ func (r *Recurrence) backwardScratch(s attn.Shape) (shared, worker int64) {
 		if split {
 			f += attn.ScratchFloats(queryChunks * r.stateLen(s))
 		}
+	}
+	if r.Own != OwnNothing {
+		f += attn.ScratchFloats(s.Batch * s.Heads * r.Own.width(s))
 	}
 	return 4 * int64(f), 4 * int64(r.backwardFloats(s))
 }

@@ -64,7 +64,7 @@ func (t *recurBlock) loadDecay() {
 	if d.keys != nil {
 		copy(d.keys, t.k)
 	}
-	if t.row0 == t.n { // no query will come, and the keys are to be decayed
+	if t.row0 == t.row1 && !t.Dual { // no query will come, and the keys are to be decayed
 		t.channelWeights(kernel.Rows(t.q, t.ld(t.c.Shape)))
 	}
 }
@@ -81,7 +81,7 @@ func (t *recurBlock) channelWeights(q kernel.Mat) {
 	for r := range t.row0 {
 		clear(q.Data[r*q.Row:][:dk])
 	}
-	for r := t.n; r < sixteens(t.n); r++ {
+	for r := t.row1; r < sixteens(t.n); r++ {
 		clear(q.Data[r*q.Row:][:dk])
 	}
 	e := kernel.Rows(d.e, dk)
@@ -119,10 +119,10 @@ func (t *recurBlock) loadBetween() {
 // headWeights puts the decays to the weights of pairs and to q.
 func (t *recurBlock) headWeights(q kernel.Mat) {
 	d, dk := &t.decay, t.c.KeyDim
-	for r := t.row0; r < t.n; r++ {
+	for r := t.row0; r < t.row1; r++ {
 		kernel.Times(q.Data[r*q.Row+dk:][:r+1], d.between[r*lanes:])
 	}
-	kernel.ScaleRows(d.start[t.row0:t.n], q.From(t.row0, 0), dk)
+	kernel.ScaleRows(d.start[t.row0:t.row1], q.From(t.row0, 0), dk)
 }
 
 // stateDecay returns the decay of the state over the block, nil for none, and decays keys that share a decay to the end of it.

@@ -60,9 +60,9 @@ func (r *Recurrence) forward(ws *attn.Workspace, a recurArgs) {
 		a.factors = c.Saved.Floats(s.Batch * s.Heads * s.QueryLen)
 	}
 	a.share()
-	attn.Parallel(ws, c.NumSegments()*a.groups*a.panels, r.forwardFloats(s), a, forwardTask)
+	attn.Parallel(ws, c.NumSegments()*a.groups*a.panels, r.reserve(r.forwardFloats(s)), a, forwardTask)
 	if !a.causal() {
-		attn.Parallel(ws, a.queryChunks(), r.forwardFloats(s), a, readTask)
+		attn.Parallel(ws, a.queryChunks(), r.reserve(r.forwardFloats(s)), a, readTask)
 	}
 	ws.Release(mark)
 }
@@ -75,7 +75,7 @@ func (a *recurArgs) share() {
 	workers, pairs, s := runtime.GOMAXPROCS(0), a.heads(), a.c.Shape
 	least := (s.KVHeads + headsATask - 1) / headsATask
 	a.groups, a.panels = min(max(least, (workers+a.hi-a.lo-1)/max(1, a.hi-a.lo)), s.KVHeads), 1
-	if pairs > 0 && pairs < workers {
+	if pairs > 0 && pairs < workers && !a.Dual {
 		a.panels = min((workers+pairs-1)/pairs, (s.ValueDim+lanes-1)/lanes)
 	}
 }
@@ -98,6 +98,9 @@ func (a *recurArgs) segment(s *attn.Scratch, seg, kv0, kv1, from, to int) {
 	for kv := kv0; kv < kv1; kv++ {
 		t.use(work(kv))
 		t.load(a.state(a.initial, seg, kv))
+		if a.Before {
+			t.readInitial(g, kv)
+		}
 	}
 	for first := 0; first < g.Keys; {
 		chunk := first / a.Chunk
@@ -116,7 +119,10 @@ func (a *recurArgs) segment(s *attn.Scratch, seg, kv0, kv1, from, to int) {
 			if a.records != nil {
 				t.record(a.record(kv, int(a.keys[seg])+chunk), first == chunk*a.Chunk)
 			}
-			if a.causal() {
+			switch {
+			case a.Dual:
+				t.emitDual()
+			case a.causal():
 				t.emit()
 			}
 			t.update()

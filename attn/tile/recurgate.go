@@ -6,7 +6,7 @@ import (
 )
 
 // recurGate holds the decay factors of one chunk, with a log decay g of its own for every token
-// and channel.
+// and channel. (With one decay a head only sums, rows and panel are there: see headGate.)
 //
 // The weight of the pair (i, j), j < i, has the factor e^{g_{j+1}+…+g_i} in each channel. The chunk is
 // halved again and again: at the level with halves of h tokens, a query in the second half of
@@ -49,18 +49,12 @@ func gateFloats(chunk, d int) int {
 
 func (g *recurGate) row(x []float32, t int) []float32 { return x[t*g.d:][:g.d] }
 
-// load computes all factors from the n log decays in src, one a channel or the same for all. fromStart and toEnd hold sums over the
+// load computes all factors from the n log decays in src, one a channel. fromStart and toEnd hold sums over the
 // block that a token is in, from its start and to its end, while blocks double.
-func (g *recurGate) load(src kernel.Mat, n int, same bool) {
+func (g *recurGate) load(src kernel.Mat, n int) {
 	g.n = n
 	for t := range n {
-		row := g.row(g.fromStart, t)
-		copy(row, src.Data[t*src.Row:])
-		for c := range row {
-			if same {
-				row[c] = src.Data[t*src.Row]
-			}
-		}
+		copy(g.row(g.fromStart, t), src.Data[t*src.Row:])
 	}
 	clear(g.toEnd[:n*g.d])
 	for level, h := 0, 1; h < n; level, h = level+1, 2*h {

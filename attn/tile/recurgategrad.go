@@ -62,6 +62,9 @@ func (t *recurGrad) throughState(s, ds []float32) {
 // fromEnd adds to dg, for each token of [b, end), the rows of the gate from it on: there they hold the
 // gradients of the logarithms of queries' factors.
 func (t *recurGrad) fromEnd(b, end int) {
+	if t.Fixed {
+		return
+	}
 	run := t.run[:t.c.KeyDim]
 	clear(run)
 	for i := end - 1; i >= b; i-- {
@@ -72,6 +75,9 @@ func (t *recurGrad) fromEnd(b, end int) {
 
 // fromBegin adds to dg, for each token of [b, end), the rows before it: those of keys' factors.
 func (t *recurGrad) fromBegin(b, end int) {
+	if t.Fixed {
+		return
+	}
 	run := t.run[:t.c.KeyDim]
 	clear(run)
 	for i := b; i < end; i++ {

@@ -14,12 +14,15 @@ func (r *Recurrence) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	a.g = g
 	a.plan(ws)
 	if a.causal() {
-		a.records = c.Saved.Part(0)
+		a.records = c.Saved.Part(r.Part)
 	} else {
-		a.sums = c.Saved.Part(0)
+		a.sums = c.Saved.Part(r.Part)
 	}
 	if r.Normalize {
-		a.factors = c.Saved.Part(1)
+		a.factors = c.Saved.Part(r.Part + 1)
+	}
+	if r.Own != OwnNothing {
+		a.down = ws.Zeros(c.NumSegments() * c.Heads * r.Own.width(c.Shape))
 	}
 	if !keysOverlap(c) {
 		r.backward(ws, a)
@@ -27,6 +30,11 @@ func (r *Recurrence) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 		for i := range c.NumSegments() {
 			a.lo, a.hi = i, i+1
 			r.backward(ws, a)
+		}
+	}
+	if r.Own != OwnNothing {
+		for n := c.Heads * r.Own.width(c.Shape); len(a.down) > 0; a.down = a.down[n:] {
+			kernel.Add(g.Learned[0], a.down[:n])
 		}
 	}
 	ws.Release(mark)
@@ -46,7 +54,7 @@ func keysOverlap(c *attn.Call) bool {
 func (r *Recurrence) backward(ws *attn.Workspace, a recurArgs) {
 	mark := ws.Mark()
 	s := a.c.Shape
-	floats := r.backwardFloats(s)
+	floats := r.reserve(r.backwardFloats(s))
 	split := a.heads() < recurSplit
 	n := r.stateLen(s)
 	switch {
@@ -66,6 +74,9 @@ func (r *Recurrence) backward(ws *attn.Workspace, a recurArgs) {
 		}
 		attn.Parallel(ws, a.heads(), floats, a, gradSumTask)
 		attn.Parallel(ws, a.keyChunks(), floats, a, gradWriteTask)
+	}
+	if a.Own != OwnNothing {
+		attn.Parallel(ws, a.heads(), floats, a, ownGradTask)
 	}
 	ws.Release(mark)
 }
@@ -100,7 +111,7 @@ func gradContributeTask(s *attn.Scratch, a *recurArgs, task int) {
 	t.atChunk(a.c.Segment(seg), kv, i)
 	t.loadGate()
 	clear(t.u)
-	if t.row0 < t.n {
+	if t.row0 < t.row1 {
 		for h := range t.group() {
 			t.loadQueries(t.queryHead(h))
 			t.loadOutGrads(t.queryHead(h))
@@ -123,6 +134,7 @@ func gradScanTask(s *attn.Scratch, a *recurArgs, task int) {
 		t.advance(t.s, a.record(kv, chunk)[n:], t.u)
 		a.flush(t.s, a.before(a.c.Segment(seg), (chunk-int(a.keys[seg]))*a.Chunk), a.Chunk)
 	}
+	a.readInitialGrad(seg, kv, t.s)
 	a.storeInitial(seg, kv, t.s)
 }
 
@@ -166,6 +178,7 @@ func gradHeadTask(s *attn.Scratch, a *recurArgs, task int) {
 		}
 	}
 	for kv := kv0; kv < kv1; kv++ {
+		a.readInitialGrad(seg, kv, states[kv-kv0])
 		a.storeInitial(seg, kv, states[kv-kv0])
 	}
 }

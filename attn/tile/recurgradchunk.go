@@ -64,10 +64,12 @@ func (t *recurGrad) expect(kv, i int) {
 	t.ahead.Add(p.keyRows(&t.g.V), p.n, c.ValueDim)
 	if t.Decay != NoDecay {
 		t.ahead.Add(p.keyRows(&c.Extra[0]), p.n, c.Extra[0].Dim)
-		t.ahead.Add(p.keyRows(&t.g.Extra[0]), p.n, c.Extra[0].Dim)
+		if !t.Fixed {
+			t.ahead.Add(p.keyRows(&t.g.Extra[0]), p.n, c.Extra[0].Dim)
+		}
 	}
 	for h := range t.group() {
-		if h, own := p.queryHead(h), p.n-p.row0; own > 0 {
+		if h, own := p.queryHead(h), p.row1-p.row0; own > 0 {
 			t.ahead.Add(p.queryRows(&c.Q, p.row0, h), own, c.KeyDim)
 			t.ahead.Add(p.queryRows(&t.g.Out, p.row0, h), own, c.ValueDim)
 			t.ahead.Add(p.queryRows(&t.g.Q, p.row0, h), own, c.KeyDim)
@@ -84,14 +86,18 @@ func (t *recurGrad) loadOutGrads(h int) {
 	d := t.c.ValueDim
 	clear(t.do[:t.row0*d])
 	clear(t.e[:t.row0])
+	clear(t.do[t.row1*d : t.n*d])
+	clear(t.e[t.row1:t.n])
 	grads, out := t.queryRows(&t.g.Out, t.row0, h), t.queryRows(&t.c.Out, t.row0, h)
-	for r := t.row0; r < t.n; r++ {
+	for r := t.row0; r < t.row1; r++ {
 		src := grads.Data[(r-t.row0)*grads.Row:][:d]
 		f := t.Scale
 		t.e[r] = 0
 		if t.Normalize {
 			f = t.factorRow(t.Segment, h)[t.query0+r]
-			t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
+			if !t.floored(f) {
+				t.e[r] = -f * kernel.Dot(src, out.Data[(r-t.row0)*out.Row:])
+			}
 		}
 		do := t.do[r*d:][:d]
 		copy(do, src)
@@ -105,7 +111,12 @@ func (t *recurGrad) contributeGrad() {
 	q := t.q
 	if t.Decay != NoDecay {
 		q = t.gate.rows
-		product(q[:t.n*dk], t.q, t.gate.fromStart)
+		if t.Decay == HeadDecay {
+			copy(q, t.q[:t.n*dk])
+			kernel.ScaleRows(t.head.start[:t.n], kernel.Rows(q, dk), dk)
+		} else {
+			product(q[:t.n*dk], t.q, t.gate.fromStart)
+		}
 	}
 	kernel.MulAdd(dk, dv, t.n, kernel.Rows(q, dk).T(), kernel.Rows(t.do, dv), kernel.Rows(t.u, dv))
 	if t.Normalize {
@@ -123,11 +134,11 @@ func (t *recurGrad) gradients(s, ds []float32) {
 	if t.Decay != NoDecay {
 		clear(t.dg[:t.n*dk])
 	}
-	if t.row0 < t.n {
+	if t.row0 < t.row1 {
 		v := t.keyRows(&t.c.V)
 		packMat(t.vt, v, t.n, dv)
 		packMat(t.st, kernel.Rows(s, dv), dk, dv)
-		if t.Decay == NoDecay {
+		if t.Decay != ChannelDecay {
 			packRows(t.kt, t.k, t.n, dk)
 		}
 		guard := !RowsFinite(kernel.Rows(t.k, dk), t.n, dk) || !RowsFinite(v, t.n, dv)
@@ -161,14 +172,17 @@ func (t *recurGrad) headGradients(h int, guard bool, s []float32) {
 	}
 	t.clearUpper(0, da)
 	t.contributeGrad()
-	if t.Decay != NoDecay {
+	switch t.Decay {
+	case ChannelDecay:
 		t.gatedGradients(da)
-	} else {
+	case HeadDecay:
+		t.headDecayGradients(da, guard)
+	default:
 		t.readGradients(s)
 		t.lowerMul(guard, 0, n, dk, da, kernel.Rows(t.k, dk), kernel.Rows(t.dq, dk))
 		upperMul(guard, n, dk, da, q, kernel.Rows(t.dk, dk))
 	}
-	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], n-t.row0)
+	t.chain(t.queryRows(&t.g.Q, t.row0, h), t.dq[t.row0*dk:], t.q[t.row0*dk:], t.row1-t.row0)
 }
 
 // readGradients sets dq to the gradient that comes through the state s, whose transpose is in st.
@@ -206,7 +220,11 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 	v, k := t.keyRows(&t.c.V), t.k
 	if t.Decay != NoDecay {
 		k = t.gate.rows
-		t.throughState(s, ds)
+		if t.Decay == HeadDecay {
+			t.throughHead(s, ds)
+		} else {
+			t.throughState(s, ds)
+		}
 	} else {
 		t.mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))
 	}
@@ -216,14 +234,28 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 		}
 	}
 	kernel.AdvanceAhead(&t.ahead, nil, nil, n, dv, dk, kernel.Rows(k, dk), kernel.Rows(ds, dv), kernel.Rows(t.dv, dv))
+	if t.Write {
+		t.writeFactors()
+	}
 	t.chain(t.keyRows(&t.g.K), t.dk, t.k, n)
 	addRows(t.keyRows(&t.g.V), t.dv, n, dv)
-	if t.Decay != NoDecay {
+	if t.Decay != NoDecay && !t.Fixed {
 		t.addDecayGrads()
 	}
 }
 
-// addDecayGrads adds dg to the call's gradients, summed over the channels where they share a decay.
+// writeFactors adds to the gradients of the factors of keys, and turns dk to the gradient of the keys before them.
+func (t *recurGrad) writeFactors() {
+	dk := t.c.KeyDim
+	keys, x, dx := t.keyRows(&t.c.K), t.keyRows(&t.c.Extra[1]), t.keyRows(&t.g.Extra[1])
+	for i := range t.n {
+		row := t.dk[i*dk:][:dk]
+		dx.Data[i*dx.Row] += kernel.Dot(row, keys.Data[i*keys.Row:])
+		kernel.Scale(x.Data[i*x.Row], row)
+	}
+}
+
+// addDecayGrads adds dg to the call's gradients: one number a token where channels share a decay.
 func (t *recurGrad) addDecayGrads() {
 	dst, d := t.keyRows(&t.g.Extra[0]), t.c.KeyDim
 	if t.Decay == ChannelDecay {
@@ -231,7 +263,7 @@ func (t *recurGrad) addDecayGrads() {
 		return
 	}
 	for r := range t.n {
-		dst.Data[r*dst.Row] += kernel.Sum(t.dg[r*d:][:d])
+		dst.Data[r*dst.Row] += t.dg[r]
 	}
 }
 

@@ -149,8 +149,8 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	if !ok {
 		return fmt.Errorf("state of type %T: want one that NewState made", state)
 	}
-	if err := s.admits(r, c); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+	if err := s.Admits(r, c); err != nil {
+		return err
 	}
 	c.ZeroPadding()
 	a := r.args(c)
@@ -170,10 +170,10 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	case c.NumSegments():
 		r.forward(ws, a)
 	case 0:
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.stepFloats(c.Shape), a, stepTask)
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.reserve(r.stepFloats(c.Shape)), a, stepTask)
 	default: // the same bits for each row as if it were alone
 		a.plan(ws)
-		attn.Parallel(ws, c.NumSegments()*c.KVHeads, max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape)), a,
+		attn.Parallel(ws, c.NumSegments()*c.KVHeads, r.reserve(max(r.stepFloats(c.Shape), r.forwardFloats(c.Shape))), a,
 			func(s *attn.Scratch, a *recurArgs, task int) {
 				if a.c.Segment(task/a.c.KVHeads).Keys >= recurStep {
 					a.segment(s, task/a.c.KVHeads, task%a.c.KVHeads, task%a.c.KVHeads+1, 0, a.c.ValueDim)
@@ -189,7 +189,9 @@ func (r *Recurrence) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) 
 	return nil
 }
 
-func (r *Recurrence) stepFloats(s attn.Shape) int { return attn.ScratchFloats(s.KeyDim, s.KeyDim) }
+func (r *Recurrence) stepFloats(s attn.Shape) int {
+	return attn.ScratchFloats(s.KeyDim, s.KeyDim, s.KeyDim)
+}
 
 // stepTask takes the tokens of one head of one row one at a time.
 func stepTask(s *attn.Scratch, a *recurArgs, task int) {
@@ -197,11 +199,25 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 	i, kv := task/c.KVHeads, task%c.KVHeads
 	g := c.Segment(i)
 	dk, dv, group := c.KeyDim, c.ValueDim, c.Heads/c.KVHeads
-	x, decay := s.Floats(dk), s.Floats(dk)
+	x, decay, own := s.Floats(dk), s.Floats(dk), s.Floats(dk)
 	state := a.state(a.final, i, kv)
 	m := kernel.Rows(state, dv)
+	read := func(q int) {
+		for h := kv * group; h < (kv+1)*group && q >= 0; h++ {
+			a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads), state)
+			if a.Own != OwnNothing {
+				a.addOwn(own, g, kv, h, q, 0, dv)
+			}
+		}
+	}
 	for j := range g.Keys {
-		a.feature(kernel.Rows(x, dk), kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv), dk), 1, dk)
+		if a.Before {
+			read(j - g.Offset())
+		}
+		a.feature(kernel.Rows(x, dk), kernel.Rows(c.K.Row(g.Row, g.Key0+j, kv*c.K.Heads/c.KVHeads), dk), 1, dk)
+		if a.Write {
+			kernel.Scale(c.Extra[1].Row(g.Row, g.Key0+j, kv)[0], x)
+		}
 		v := c.V.Row(g.Row, g.Key0+j, kv)
 		if a.Decay != NoDecay {
 			decays(decay, c.Extra[0].Row(g.Row, g.Key0+j, kv), m, dv)
@@ -213,10 +229,8 @@ func stepTask(s *attn.Scratch, a *recurArgs, task int) {
 		if a.Normalize {
 			kernel.Axpy(1, x, state[dk*dv:])
 		}
-		if q := j - g.Offset(); q >= 0 {
-			for h := kv * group; h < (kv+1)*group; h++ {
-				a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), state)
-			}
+		if !a.Before {
+			read(j - g.Offset())
 		}
 	}
 }
@@ -240,20 +254,31 @@ func decays(decay, g []float32, state kernel.Mat, dv int) {
 // read computes one output from a state; x is scratch for φ(q).
 func (r *Recurrence) read(out, x, q, state []float32) {
 	dk, dv := len(q), len(out)
+	if r.Dual {
+		kernel.Dots(out, q, kernel.Rows(state, dk), dv)
+		kernel.Scale(r.Scale, out)
+		return
+	}
 	r.feature(kernel.Rows(x, dk), kernel.Rows(q, dk), 1, dk)
 	clear(out)
 	kernel.Combine(out, x, kernel.Rows(state, dv))
 	f := r.Scale
 	if r.Normalize {
-		if f = kernel.Dot(x, state[dk*dv:]) + r.Eps; f != 0 {
-			f = 1 / f
-		}
+		f = r.factor(kernel.Dot(x, state[dk*dv:]))
 	}
 	kernel.Scale(f, out)
 }
 
-func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
-	if *s.r != *r {
+// Admits reports a call by which Extend would not extend the state, as an error.
+func (s *RecurState) Admits(r *Recurrence, c *attn.Call) error {
+	if err := s.admits(*r, c); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *RecurState) admits(r Recurrence, c *attn.Call) error {
+	if r.Reserve = s.r.Reserve; *s.r != r {
 		return errors.New("state of other options: want one that this mechanism's NewState made")
 	}
 	a, b := s.shape, c.Shape
@@ -271,6 +296,9 @@ func (s *RecurState) admits(r *Recurrence, c *attn.Call) error {
 			return fmt.Errorf("segment %d: row %d twice: want one segment a row", i, row)
 		}
 		row = g.Row
+		if (r.Before || r.Own != OwnNothing) && g.Offset() < 0 && s.lens[row] > 0 {
+			return fmt.Errorf("segment %d: %d queries for %d new keys: a recurrent state cannot look back, want no more queries than keys", i, g.Queries, g.Keys)
+		}
 		if c.Mask == attn.Causal && g.Offset() < -1 && s.lens[row] > 1 {
 			return fmt.Errorf("segment %d: %d queries for %d new keys: a recurrent state cannot look back, want at most one more", i, g.Queries, g.Keys)
 		}
@@ -289,7 +317,7 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 	mark := ws.Mark()
 	x := ws.Floats(c.KeyDim)
 	for h := range c.Heads {
-		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h), a.state(a.initial, i, c.KVHead(h)))
+		a.read(c.Out.Row(g.Row, g.Query0+q, h), x, c.Q.Row(g.Row, g.Query0+q, h*c.Q.Heads/c.Heads), a.state(a.initial, i, c.KVHead(h)))
 	}
 	ws.Release(mark)
 }

@@ -32,6 +32,9 @@ type Softmax struct {
 	Summary Summary
 	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
 	Linear bool
+	// Forget adds the log decays of the tokens from behind a key to a query to their score (see forget.go): Call.Extra[0] holds them,
+	// [batch, key, heads, 1]; causal only.
+	Forget bool
 	// Cap, unless 0, bends the scores s to Cap·tanh(s/Cap).
 	Cap float64
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.

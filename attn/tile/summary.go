@@ -142,7 +142,7 @@ func (s *Cache) summarise(row, head, from, to int) {
 	if m.Block == 0 {
 		return
 	}
-	k, v := s.views()
+	k, v := s.View(0), s.View(1)
 	sums, g := s.summaries(), attn.Segment{Row: row}
 	for n := m.blocks(from); n < m.blocks(to); n++ {
 		m.block(sums.Row(row, n, head), sideOf(&k, g, head), sideOf(&v, g, head), n, s.shape.KeyDim, s.shape.ValueDim)

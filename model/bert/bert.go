@@ -61,7 +61,7 @@ type Encoder struct {
 	last      nn.Norm // pre-norm
 	pass      nn.Pass
 	segments  []attn.Segment // of the last batch
-	drop      dropper
+	drop      nn.Dropper
 }
 
 type layer struct {
@@ -157,7 +157,7 @@ func (e *Encoder) Hidden(t *autograd.Tape, b *Batch, seed uint64) (autograd.Var,
 		p.Aux = t.Zeros(1, 1)
 	}
 	p.Begin(layout)
-	e.drop = dropper{p: float32(e.Config.Dropout), seed: seed}
+	e.drop = nn.Dropper{P: float32(e.Config.Dropout), Seed: seed}
 	x, err := e.embed(t, b.Tokens)
 	if err != nil {
 		return autograd.None, fmt.Errorf("bert: %w", err)
@@ -193,7 +193,7 @@ func (e *Encoder) embed(t *autograd.Tape, tokens []int32) (autograd.Var, error) 
 	if e.Config.Norm == "post" {
 		x = e.first.Forward(t, x)
 	}
-	return e.drop.apply(t, x), nil
+	return e.drop.Apply(t, x), nil
 }
 
 func (e *Encoder) layer(l *layer, x autograd.Var) (autograd.Var, error) {
@@ -207,27 +207,9 @@ func (e *Encoder) layer(l *layer, x autograd.Var) (autograd.Var, error) {
 	return e.sublayer(t, l.norm2, x, func(h, add autograd.Var) (autograd.Var, error) { return l.mlp.Forward(t, h, add), nil })
 }
 
-// sublayer returns x with f added, before or behind the norm. f adds its result to what it is given as add.
+// sublayer returns x with f added, before or behind the norm.
 func (e *Encoder) sublayer(t *autograd.Tape, n nn.Norm, x autograd.Var, f func(h, add autograd.Var) (autograd.Var, error)) (autograd.Var, error) {
-	h, add := x, x
-	if e.Config.Norm == "pre" {
-		h = n.Forward(t, x)
-	}
-	dropped := e.drop.on(t)
-	if dropped {
-		add = autograd.None
-	}
-	y, err := f(h, add)
-	if err != nil {
-		return autograd.None, err
-	}
-	if dropped {
-		y = t.Add(x, e.drop.apply(t, y))
-	}
-	if e.Config.Norm == "post" {
-		y = n.Forward(t, y)
-	}
-	return y, nil
+	return nn.Residual{Post: e.Config.Norm == "post"}.Join(t, n, x, &e.drop, f)
 }
 
 func (e *Encoder) usesFirst() bool {
@@ -247,20 +229,4 @@ func (e *Encoder) FLOPs(length int) int64 {
 		}
 	}
 	return n
-}
-
-// dropper leaves out elements in training, each time others.
-type dropper struct {
-	p    float32
-	seed uint64
-}
-
-func (d *dropper) on(t *autograd.Tape) bool { return d.p > 0 && !t.NoGrad }
-
-func (d *dropper) apply(t *autograd.Tape, x autograd.Var) autograd.Var {
-	if !d.on(t) {
-		return x
-	}
-	d.seed += 1 << 40 // beyond the indices of elements
-	return t.Dropout(x, d.p, d.seed)
 }

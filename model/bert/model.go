@@ -152,7 +152,7 @@ func (m *maskedLM) scores(t *autograd.Tape, e *Encoder, h autograd.Var, _ *Batch
 type tagger struct{ out nn.Linear }
 
 func (m *tagger) scores(t *autograd.Tape, e *Encoder, h autograd.Var, _ *Batch, at []int32) autograd.Var {
-	return m.out.Forward(t, e.drop.apply(t, t.Gather(h, at)), autograd.None, autograd.Identity)
+	return m.out.Forward(t, e.drop.Apply(t, t.Gather(h, at)), autograd.None, autograd.Identity)
 }
 
 type classifier struct {
@@ -168,7 +168,7 @@ func (m *classifier) scores(t *autograd.Tape, e *Encoder, h autograd.Var, b *Bat
 	} else {
 		x = t.Gather(h, at)
 	}
-	return m.out.Forward(t, e.drop.apply(t, x), autograd.None, autograd.Identity)
+	return m.out.Forward(t, e.drop.Apply(t, x), autograd.None, autograd.Identity)
 }
 
 // means returns the matrix that takes the mean over the rows of the tokens at, padding left out.

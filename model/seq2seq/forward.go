@@ -29,7 +29,7 @@ func (m *Transformer) embed(t *autograd.Tape, tokens, pos []int32) (autograd.Var
 		}
 		x = t.Add(x, t.Gather(t.Const(m.waves, len(m.waves)/d, d), pos))
 	}
-	return m.drop.apply(t, x), nil
+	return m.drop.Apply(t, x), nil
 }
 
 // wave is the sinusoidal position p: sin and cos of p/10000^(2i/d) (Vaswani et al. 2017 §3.5).
@@ -46,28 +46,9 @@ func wave(p, d int) []float32 {
 	return x
 }
 
-// sublayer returns x with f added, before or behind the norm. f adds its result to what it is given as add.
+// sublayer returns x with f added, before or behind the norm.
 func (m *Transformer) sublayer(t *autograd.Tape, n nn.Norm, x autograd.Var, f func(h, add autograd.Var) (autograd.Var, error)) (autograd.Var, error) {
-	h := x
-	if m.Config.Norm == "pre" {
-		h = n.Forward(t, x)
-	}
-	add := x
-	dropped := m.drop.p > 0 && !t.NoGrad
-	if dropped {
-		add = autograd.None
-	}
-	y, err := f(h, add)
-	if err != nil {
-		return autograd.None, err
-	}
-	if dropped {
-		y = t.Add(x, m.drop.apply(t, y))
-	}
-	if m.Config.Norm == "post" {
-		y = n.Forward(t, y)
-	}
-	return y, nil
+	return nn.Residual{Post: m.Config.Norm == "post"}.Join(t, n, x, &m.drop, f)
 }
 
 func mlp(t *autograd.Tape, l nn.MLP) func(h, add autograd.Var) (autograd.Var, error) {
@@ -76,7 +57,7 @@ func mlp(t *autograd.Tape, l nn.MLP) func(h, add autograd.Var) (autograd.Var, er
 
 // begin prepares the three passes for a walk.
 func (m *Transformer) begin(t *autograd.Tape, seed uint64) {
-	m.drop = dropper{float32(m.Config.Dropout), seed}
+	m.drop = nn.Dropper{P: float32(m.Config.Dropout), Seed: seed}
 	aux := autograd.None
 	if !t.NoGrad {
 		aux = t.Zeros(1, 1)

@@ -45,7 +45,7 @@ type LSTM struct {
 	keys, read        nn.Linear // U·m; r's part of the gates
 	v                 *autograd.Param
 	out               nn.Linear
-	drop              dropper
+	drop              nn.Dropper
 }
 
 // cell is the weights of a recurrent layer: of its input, with the bias, and of its state.
@@ -95,7 +95,7 @@ func (m *LSTM) Vocab() int { return m.Config.Words }
 
 // embed scales by √dim, as the Transformer does, so that inputs are of size 1 and the tied output of useful size.
 func (m *LSTM) embed(t *autograd.Tape, tokens []int32) autograd.Var {
-	return m.drop.apply(t, t.Scale(m.embedding.Forward(t, tokens), float32(math.Sqrt(float64(m.Config.Dim)))))
+	return m.drop.Apply(t, t.Scale(m.embedding.Forward(t, tokens), float32(math.Sqrt(float64(m.Config.Dim)))))
 }
 
 // encode returns the memory [rows·length, 2·hidden] of padded tokens, and the decoder's first state [rows, hidden].
@@ -139,7 +139,7 @@ func (m *LSTM) decode(t *autograd.Tape, l autograd.AttentiveLSTM, tokens []int32
 	l.X = m.decoder.in.Forward(t, m.embed(t, tokens), autograd.None, autograd.Identity)
 	l.Wh, l.Wq, l.V, l.Wr = t.Param(m.decoder.state.W), t.Param(m.query.W), t.Param(m.v), t.Param(m.read.W)
 	s, cells := t.LSTM(l)
-	h := m.drop.apply(t, m.out.Forward(t, s, autograd.None, autograd.Tanh))
+	h := m.drop.Apply(t, m.out.Forward(t, s, autograd.None, autograd.Tanh))
 	return h, s, cells
 }
 
@@ -147,7 +147,7 @@ func (m *LSTM) hidden(t *autograd.Tape, b *Batch, seed uint64) (autograd.Var, er
 	if err := b.check(m.Config.Words); err != nil {
 		return autograd.None, err
 	}
-	m.drop = dropper{float32(m.Config.Dropout), seed}
+	m.drop = nn.Dropper{P: float32(m.Config.Dropout), Seed: seed}
 	memory, first := m.encode(t, b.Source, b.Rows, b.SourceLen, b.Sources)
 	h, _, _ := m.decode(t, autograd.AttentiveLSTM{Batch: b.Rows, Steps: b.TargetLen, H0: first, Memory: memory,
 		Keys: m.keys.Forward(t, memory, autograd.None, autograd.Identity), Lengths: lengths32(t, b.Sources)}, b.Target)
@@ -195,7 +195,7 @@ func (m *LSTM) Start(t *autograd.Tape, sources [][]int32, width int) (State, err
 		return nil, fmt.Errorf("seq2seq: %d outputs a source: want at least 1", width)
 	}
 	t.Reset()
-	m.drop = dropper{}
+	m.drop = nn.Dropper{}
 	lengths := make([]int, len(sources))
 	s := &lstmState{width: width, hidden: m.Config.Hidden}
 	for i, src := range sources {

@@ -63,7 +63,7 @@ type Transformer struct {
 	decoder            []decoderLayer
 	lastEncoder, last  nn.Norm // of pre-norm
 	source, self, read nn.Pass // of encoder self-, decoder self- and cross-attention
-	drop               dropper
+	drop               nn.Dropper
 }
 
 type encoderLayer struct {
@@ -211,18 +211,4 @@ func (m *Transformer) Update(ws *attn.Workspace) error {
 		}
 	}
 	return nil
-}
-
-// dropper gives each place of a step where elements are dropped a seed of its own.
-type dropper struct {
-	p    float32
-	seed uint64
-}
-
-func (d *dropper) apply(t *autograd.Tape, x autograd.Var) autograd.Var {
-	if d.p == 0 || t.NoGrad {
-		return x
-	}
-	d.seed += 1 << 40 // beyond the indices of elements
-	return t.Dropout(x, d.p, d.seed)
 }
