@@ -11,11 +11,12 @@ type Info struct {
 	Year     int
 	Revision int // raised when results change; part of result keys
 
-	Masks        Mask // the set that Forward supports; the attention layer refuses others
-	Approximates bool // meant to approximate full attention: fidelity is measured only then
-	Inference    bool // only at inference, on a model trained with another mechanism
-	SeesQuestion bool // of an evicting method: it has seen the question before it evicts
-	Selects      bool // chooses keys by content (hard selection)
+	Masks        Mask   // the set that Forward supports; the attention layer refuses others
+	Approximates bool   // meant to approximate full attention: fidelity is measured only then
+	Budget       string // of an approximation: the integer option that says how much it keeps (a window, features, landmarks); empty for none
+	Inference    bool   // only at inference, on a model trained with another mechanism
+	SeesQuestion bool   // of an evicting method: it has seen the question before it evicts
+	Selects      bool   // chooses keys by content (hard selection)
 	Couples      Coupling
 	Decode       DecodeEquality
 	// RotatesInside: the layer leaves q and k un-rotated and passes the rotation in Call.Rope.

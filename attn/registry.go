@@ -151,11 +151,15 @@ func Pattern(spec string) ([]string, error) {
 	return parts, nil
 }
 
-// Layers returns one mechanism for each of n layers of a model by the pattern spec.
+// Layers returns one mechanism for each of n layers of a model by the pattern spec, whose parts take turns. Each must have its turn: a
+// model would be called after a mechanism that it lacks.
 func Layers(spec string, n int) ([]Mechanism, error) {
 	parts, err := Pattern(spec)
 	if err != nil {
 		return nil, err
+	}
+	if len(parts) > max(n, 1) {
+		return nil, fmt.Errorf("layer pattern %q: %d mechanisms for %d layers: want at most one a layer", spec, len(parts), n)
 	}
 	ms := make([]Mechanism, n)
 	for i := range ms {

@@ -167,6 +167,9 @@ func TestPattern(t *testing.T) {
 	if got := strings.Join(names, " "); got != "bare bare probe bare bare probe bare" {
 		t.Errorf("layers: %s", got)
 	}
+	if _, err := Layers("bare|bare|probe", 2); err == nil || !strings.Contains(err.Error(), "3 mechanisms for 2 layers: want at most one a layer") {
+		t.Errorf("a pattern longer than the model: %v", err)
+	}
 	if ms, err := Layers("bare", 0); err != nil || len(ms) != 0 {
 		t.Errorf("no layers: %v, %v", ms, err)
 	}

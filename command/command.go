@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -77,6 +78,24 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 func usage(cmd *cobra.Command, err error) error {
+	var number *strconv.NumError
+	if want := ""; errors.As(err, &number) { // the words of a flag that is no number
+		switch number.Func {
+		case "Atoi", "ParseInt":
+			want = "want a whole number"
+		case "ParseUint":
+			want = "want a whole number of at least 0"
+		case "ParseFloat":
+			want = "want a number"
+		case "ParseBool":
+			want = "want true or false"
+		}
+		if number.Err == strconv.ErrRange {
+			want += ", not as large as this"
+		}
+		text, _, _ := strings.Cut(err.Error(), " flag: ")
+		err = fmt.Errorf("%s flag: %s", text, want)
+	}
 	return &usageError{fmt.Errorf("%w (%s -h says how)", err, cmd.CommandPath())}
 }
 
@@ -89,7 +108,8 @@ func newRoot() *cobra.Command {
 		return kernel.Err() // a bad ATTNBENCH_KERNEL, before any work
 	}
 	root.AddCommand(newListCommand(), newRunCommand(), newTrainCommand(), newTableCommand(), newCompareCommand(), newTuneCommand(),
-		newEvalCommand(), newGenerateCommand(), newMachineCommand())
+		newEvalCommand(), newGenerateCommand(), newExplainCommand(), newCrossoverCommand(), newFidelityCommand(), newVerifyCommand(),
+		newMachineCommand(), newDataCommand())
 	return root
 }
 

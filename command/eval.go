@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"attnbench/attn"
 	"attnbench/autograd"
 	"attnbench/harness"
+	"attnbench/internal/wholefile"
 	"attnbench/model/public"
 	"attnbench/results"
 
@@ -60,8 +60,8 @@ unless it says that it saw the question.`,
 			return usage(cmd, errors.New("--tokens and --text: want one of them"))
 		case e.tokens == "" && e.text == "" && e.greedy == 0:
 			return usage(cmd, errors.New("no text: want --tokens or --text with a file"))
-		case e.greedy < 0:
-			return usage(cmd, fmt.Errorf("--greedy %d: want at least 0", e.greedy))
+		case e.greedy < 0 || e.greedy > 1<<20:
+			return usage(cmd, fmt.Errorf("--greedy %d: want 0 to 2^20", e.greedy))
 		case e.greedy > 0 && (e.out != "" || e.eval.Prompt != 0 || e.eval.Window != 0 || e.eval.Stride != 0):
 			return usage(cmd, errors.New("--greedy with --out, --prompt, --window or --stride: want it alone, since it scores nothing"))
 		}
@@ -112,7 +112,7 @@ func (e *evaluation) bytes() ([]int32, error) {
 	if v := e.eval.Model.Config.Vocab; v != 256 {
 		return nil, fmt.Errorf("--text for a model of %d tokens: want one of the 256 bytes, or --tokens", v)
 	}
-	data, err := os.ReadFile(e.text)
+	data, err := wholefile.Read(e.text)
 	list := make([]int32, len(data))
 	for i, b := range data {
 		list[i] = int32(b)
@@ -127,7 +127,7 @@ func (e *evaluation) decoder() (*public.Decoder, error) {
 	}
 	var d *public.Decoder
 	var first error
-	for _, name := range exactFirst(attn.Names()) {
+	for _, name := range harness.ExactFirst(attn.Names()) {
 		m, err := attn.New(name)
 		if err == nil {
 			err = e.eval.CanScore(m)
@@ -149,23 +149,6 @@ func (e *evaluation) decoder() (*public.Decoder, error) {
 		return nil, first
 	}
 	return d, nil
-}
-
-// exactFirst puts the exact mechanism that the main job measures, with which models are trained, before the others.
-func exactFirst(names []string) []string {
-	i := slices.IndexFunc(names, func(name string) bool {
-		m, err := attn.New(name)
-		if err != nil {
-			return false
-		}
-		info := m.Info()
-		return info.Quick && !info.Approximates && info.Masks == attn.Causal|attn.Bidirectional|attn.Cross
-	})
-	if i > 0 {
-		name := names[i]
-		names = slices.Insert(slices.Delete(names, i, i+1), 0, name)
-	}
-	return names
 }
 
 // score prints the table of losses.

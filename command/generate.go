@@ -27,7 +27,7 @@ together reach the probability --top-p. --mech puts another mechanism into the m
 		Example: `  attnbench train full --checkpoints models
   attnbench generate --checkpoint models/0123456789abcdef.ckpt --prompt 'The Rays of Light' --temperature 0.8 --top-p 0.9
   attnbench generate --checkpoint models/0123456789abcdef.ckpt --mech sliding:window=64,sinks=4 --tokens 2000`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, "none"),
 	}
 	var file, mech, prompt string
 	var seed uint64

@@ -20,7 +20,7 @@ const module = "attnbench/"
 // judged by its longest prefix here.
 var layers = [][]string{
 	{"internal"},
-	{"text"},
+	{"text", "media"},
 	{"attn", "safetensors"},
 	{"attn/internal", "attn/tile", "attn/attntest"},
 	{"autograd"},
@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"train"},
 	{"system"},
 	{"results"},
-	{"harness"},
+	{"harness", "explain"},
 	{"command"},
 	{"cmd"},
 }

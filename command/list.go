@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"attnbench/attn"
+	"attnbench/harness"
 	"attnbench/results"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,9 @@ func newListCommand() *cobra.Command {
 a function of its own, whether models are trained with it or it is applied at inference, when decoding gives what one
 pass gives, how the decoding state grows with the context, and options with their defaults.
 
+` + listSizes + `. Declared is what else a mechanism says of itself, by which the conformance kit goes: that it chooses keys by content, couples
+heads, or rotates by itself.
+
 A mechanism with options is spelled name:option=value,option=value.`,
 		Example: `  attnbench list
   attnbench list -o csv > mechanisms.csv`,
@@ -32,8 +37,19 @@ A mechanism with options is spelled name:option=value,option=value.`,
 	return cmd
 }
 
-var listHeader = []string{"mech", "family", "method", "year", "paper", "masks", "function", "use", "decode", "state", "quick", "options"}
+// listed are the sizes at which costs are listed.
+var listed = harness.Case{N: 4096, Heads: 4, Dim: 64, Causal: true}
 
+const listSizes = `Costs are those of 4096 tokens, 4 heads, width 64: FLOPs of one pass by the closed form; state-B and read-B are what a live
+decoding state of so many tokens retains, and what the next token reads of it`
+
+var listHeader = []string{"mech", "family", "method", "year", "paper", "masks", "function", "use", "decode", "state", "state-B", "read-B", "FLOPs",
+	"declared", "budget", "quick", "options"}
+
+// familyColumn is the one by which the mechanisms are grouped.
+const familyColumn = 1
+
+// list writes the mechanisms: one table of all in CSV, elsewhere one for each family.
 func list(w io.Writer, f results.Format) error {
 	var rows [][]string
 	for _, name := range attn.Names() {
@@ -41,27 +57,32 @@ func list(w io.Writer, f results.Format) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, describe(name, m))
+		row, err := describe(name, m, f)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
 	}
 	// Families in the order of their first paper.
 	first := map[string]string{}
 	for _, r := range rows {
-		if year := first[r[1]]; year == "" || r[3] != "" && r[3] < year {
-			first[r[1]] = r[3]
+		if year := first[r[familyColumn]]; year == "" || r[3] != "" && r[3] < year {
+			first[r[familyColumn]] = r[3]
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b []string) int {
-		return cmp.Or(strings.Compare(first[a[1]], first[b[1]]), strings.Compare(a[1], b[1]))
+		return cmp.Or(strings.Compare(first[a[familyColumn]], first[b[familyColumn]]), strings.Compare(a[familyColumn], b[familyColumn]))
 	})
 	if f == results.CSV {
 		s := results.Sheet{Header: listHeader, Rows: rows}
 		return s.Write(w, f)
 	}
+	without := func(row []string) []string { return slices.Delete(slices.Clone(row), familyColumn, familyColumn+1) }
 	for i := 0; i < len(rows); {
-		s := results.Sheet{Title: rows[i][1], Header: slices.Delete(slices.Clone(listHeader), 1, 2), Left: len(listHeader)}
+		s := results.Sheet{Title: rows[i][familyColumn], Header: without(listHeader), Left: len(listHeader)}
 		j := i
-		for ; j < len(rows) && rows[j][1] == rows[i][1]; j++ {
-			s.Rows = append(s.Rows, slices.Delete(slices.Clone(rows[j]), 1, 2))
+		for ; j < len(rows) && rows[j][familyColumn] == rows[i][familyColumn]; j++ {
+			s.Rows = append(s.Rows, without(rows[j]))
 		}
 		if i > 0 {
 			if _, err := fmt.Fprintln(w); err != nil {
@@ -76,7 +97,7 @@ func list(w io.Writer, f results.Format) error {
 	return nil
 }
 
-func describe(name string, m attn.Mechanism) []string {
+func describe(name string, m attn.Mechanism, f results.Format) ([]string, error) {
 	info := m.Info()
 	result, use, decode, quick := "own", "trained", "-", ""
 	if info.Approximates {
@@ -104,10 +125,53 @@ func describe(name string, m attn.Mechanism) []string {
 	if info.Year != 0 {
 		year = strconv.Itoa(info.Year)
 	}
+	state, read, flops, err := sizes(name, &info, f)
 	return []string{
 		name, info.Family, info.Title, year, info.Paper, info.Masks.String(), result, use, decode,
-		growth(m), quick, strings.Join(options, ","),
+		growth(m), state, read, flops, declared(&info), info.Budget, quick, strings.Join(options, ","),
+	}, err
+}
+
+// sizes returns the bytes of a live state and the operations of a pass, empty for what a mechanism cannot do at these sizes.
+func sizes(name string, info *attn.Info, f results.Format) (state, read, flops string, err error) {
+	c := listed
+	c.Mech = name
+	show := func(unit string, v int64) string {
+		u, _ := results.LookupUnit(unit)
+		if f == results.CSV {
+			return fmt.Sprint(v)
+		}
+		return u.Format(float64(v))
 	}
+	if s := c.Shape(); info.Cost != nil && info.Masks&s.Mask != 0 && (info.CheckShape == nil || info.CheckShape(s) == nil) {
+		flops = show("FLOPs", info.Cost(s, attn.PassForward).FLOPs)
+	}
+	a, b, err := c.StateBytes()
+	if errors.As(err, new(*harness.Unsupported)) {
+		return "", "", flops, nil
+	}
+	return show("state-B", a), show("read-B", b), flops, err
+}
+
+// declared lists what a mechanism says of itself that the columns do not.
+func declared(info *attn.Info) string {
+	var list []string
+	if info.Selects {
+		list = append(list, "selects")
+	}
+	if info.Couples != attn.CouplesNone {
+		list = append(list, "couples "+info.Couples.String())
+	}
+	if info.RotatesInside {
+		list = append(list, "rotates inside")
+	}
+	if info.SeesQuestion {
+		list = append(list, "sees the question")
+	}
+	if len(info.Learned) > 0 {
+		list = append(list, "learns")
+	}
+	return strings.Join(list, ", ")
 }
 
 // growth says how the decoding state grows with the context, from the closed form.

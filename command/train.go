@@ -86,8 +86,13 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		if len(mechs) == 0 {
 			return usage(cmd, errors.New("no mechanism: want one at least (attnbench list shows them)"))
 		}
-		if count < 1 {
-			return usage(cmd, fmt.Errorf("--count %d: want at least 1", count))
+		if count < 1 || count > harness.MaxSamples {
+			return usage(cmd, fmt.Errorf("--count %d: want 1 to %d", count, harness.MaxSamples))
+		}
+		if plot != "" {
+			if err := results.CheckCurves(plot); err != nil {
+				return err
+			}
 		}
 		if system.Has(spec) {
 			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "warmup", "optimiser", "schedule", "dim", "layers", "heads") {
@@ -100,6 +105,9 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		}
 		if _, err := task.New(spec); err != nil {
 			return err
+		}
+		if data != "" {
+			return usage(cmd, fmt.Errorf("--data with --task %s: want it for a system alone: %s", spec, strings.Join(system.Names(), ", ")))
 		}
 		recipe, err := harness.RecipeFor(spec)
 		if named != "" {
@@ -129,11 +137,16 @@ func recipeNames() string {
 	return strings.Join(names, ", ")
 }
 
+// share returns as large a part of to as part is of from, without overflow.
+func share(part, to, from int) int {
+	return int(float64(part) * float64(to) / float64(max(1, from)))
+}
+
 // change takes over into the recipe what the flags set.
 func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool) {
 	if set("steps") {
 		// As large a part of the run as before, unless it is set too.
-		to.Train.Warmup = to.Train.Warmup * from.Train.Steps / max(1, to.Train.Steps)
+		to.Train.Warmup = share(to.Train.Warmup, from.Train.Steps, to.Train.Steps)
 		to.Train.Steps = from.Train.Steps
 	}
 	if set("lr") {
@@ -260,15 +273,20 @@ func collect(cmd *cobra.Command, jobs []harness.Job, out string) (*results.Set, 
 
 // jobs lists the models to train, the first seed of all before the second of any.
 func (t *training) jobs() ([]harness.Job, error) {
+	if t.save != "" { // before the first model
+		if err := os.MkdirAll(t.save, 0o777); err != nil {
+			return nil, err
+		}
+	}
 	var jobs []harness.Job
 	for i := range t.count {
 		for _, mech := range t.mechs {
 			seed := t.seed + uint64(i)
-			if err := t.canSave(mech); err != nil {
-				return nil, err
-			}
 			list, skipped, err := harness.FitJobs(t.recipe, []string{mech}, 1, seed)
 			if err != nil {
+				return nil, err
+			}
+			if err := t.canSave(mech); err != nil {
 				return nil, err
 			}
 			if len(skipped) > 0 && i == 0 {

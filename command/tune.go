@@ -47,8 +47,15 @@ fraction of the learning rates whose score in the first round is within 5% of it
 	f.Float64Var(&t.target, "target", 0, "training loss to be reached, in nats a token; 0 for none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t.cmd, t.mech = cmd, args[0]
-		if t.eta < 2 || t.count < 1 {
-			return usage(cmd, fmt.Errorf("--eta %d, --count %d: want at least 2 and 1", t.eta, t.count))
+		switch {
+		case t.eta < 2 || t.eta > maxEta:
+			return usage(cmd, fmt.Errorf("--eta %d: want 2 to %d", t.eta, maxEta))
+		case t.count < 1 || t.count > harness.MaxSamples:
+			return usage(cmd, fmt.Errorf("--count %d: want 1 to %d", t.count, harness.MaxSamples))
+		case !(t.target >= 0):
+			return usage(cmd, fmt.Errorf("--target %v: want more than 0, or 0 for none", t.target))
+		case cmd.Flags().Changed("steps") && t.steps < 1:
+			return usage(cmd, fmt.Errorf("--steps %d: want at least 1", t.steps))
 		}
 		if err := t.prepare(); err != nil {
 			return err
@@ -60,6 +67,8 @@ fraction of the learning rates whose score in the first round is within 5% of it
 	}
 	return cmd
 }
+
+const maxEta = 1000
 
 // tuning is what one tune command does.
 type tuning struct {
@@ -99,7 +108,7 @@ func (t *tuning) prepare() error {
 		return err
 	}
 	if t.steps > 0 {
-		t.recipe.Train.Warmup = t.recipe.Train.Warmup * t.steps / max(1, t.recipe.Train.Steps)
+		t.recipe.Train.Warmup = share(t.recipe.Train.Warmup, t.steps, t.recipe.Train.Steps)
 		t.recipe.Train.Steps = t.steps
 	}
 	if len(t.rates) == 0 {
@@ -111,10 +120,16 @@ func (t *tuning) prepare() error {
 		if err != nil {
 			return usage(t.cmd, err)
 		}
+		if err := twice("with "+a.name, a.values); err != nil {
+			return usage(t.cmd, err)
+		}
 		if slices.ContainsFunc(t.axes, func(b axis) bool { return b.name == a.name }) {
 			return usage(t.cmd, fmt.Errorf("--with %s: %s is there already: want each axis once", w, a.name))
 		}
 		t.axes = append(t.axes, a)
+	}
+	if err := cmp.Or(twice("optimisers", t.optimisers), twice("schedules", t.schedules), twice("rates", t.rates)); err != nil {
+		return usage(t.cmd, err)
 	}
 	for _, o := range t.optimisers {
 		for _, s := range t.schedules {
@@ -132,6 +147,16 @@ func (t *tuning) prepare() error {
 					t.list = append(t.list, &strategy{optimiser: o, schedule: s, rate: r, with: with, label: t.label(with)})
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// twice reports a value that a flag lists again: it would be trained and counted twice.
+func twice[T comparable](flag string, list []T) error {
+	for i, x := range list {
+		if slices.Contains(list[:i], x) {
+			return fmt.Errorf("--%s: %v stands twice: want each once", flag, x)
 		}
 	}
 	return nil
@@ -216,7 +241,7 @@ func (t *tuning) better(a, b *strategy) int {
 // try trains a strategy with every seed.
 func (t *tuning) try(ctx context.Context, s *strategy, steps int) error {
 	r := t.recipe
-	r.Train.Warmup = r.Train.Warmup * steps / max(1, r.Train.Steps)
+	r.Train.Warmup = share(r.Train.Warmup, steps, r.Train.Steps)
 	r.Train.FinalRate *= s.rate / r.Train.Rate
 	r.Train.Steps, r.Train.Rate = steps, s.rate
 	r.Train.EvalEvery, r.Train.TargetUnit = steps, ""
@@ -245,12 +270,18 @@ func (t *tuning) try(ctx context.Context, s *strategy, steps int) error {
 		s.seconds += res.Seconds
 		reached = append(reached, reach(res.Losses, t.target))
 	}
-	slices.Sort(scores) // NaN comes first
-	s.score = scores[len(scores)/2]
+	s.score = median(scores)
 	if slices.Min(reached) > 0 {
 		s.reached = slices.Max(reached)
 	}
 	return nil
+}
+
+// median sorts the list, NaN first, and returns its middle: the mean of two, if two are there.
+func median(list []float64) float64 {
+	slices.Sort(list)
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
 }
 
 // reach returns the first step at which the mean loss of the last tenth of the run's steps is at most target, 0 for none.

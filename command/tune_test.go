@@ -38,3 +38,17 @@ func TestBetterPutsDivergedLast(t *testing.T) {
 		}
 	}
 }
+
+func TestMedian(t *testing.T) {
+	nan := math.NaN()
+	for _, c := range []struct {
+		list []float64
+		want float64
+	}{
+		{[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 2}, 2}, {[]float64{9, 1, 2, 4}, 3}, {[]float64{nan, 5, 1}, 1}, {[]float64{nan, 1}, nan},
+	} {
+		if got := median(slices.Clone(c.list)); got != c.want && (got == got || c.want == c.want) {
+			t.Errorf("%v: %v: want %v", c.list, got, c.want)
+		}
+	}
+}

@@ -55,6 +55,13 @@ func newRun(r Recipe, mech string, seed uint64) (*run, error) {
 		return nil, err
 	}
 	knowMetrics(x.task.Info())
+	size := r.Model
+	size.Vocab = x.task.Info().Vocab
+	if n := 16 * size.Weights(); n > 0 && n < 1<<62 { // weights, gradients and two moments; the model itself says what is out of range
+		if err := checkMemory(x.name(), int64(n), 0); err != nil {
+			return nil, err
+		}
+	}
 	return x, nil
 }
 

@@ -80,6 +80,26 @@ func (c Case) Shape() attn.Shape {
 	return s
 }
 
+// check reports a size that nothing can be computed at. Costs are counted in 63 bits, and no mechanism takes more than 64
+// operations a pair of tokens and channel, or a token and pair of channels.
+func (c Case) check() error {
+	s := c.Shape()
+	if c.N < 1 {
+		return fmt.Errorf("length %d: want at least 1", c.N)
+	}
+	if s.Batch < 1 {
+		return fmt.Errorf("batch %d: want at least 1", s.Batch)
+	}
+	if err := s.Check(); err != nil {
+		return err
+	}
+	rows, dim := float64(s.Batch)*float64(s.Heads)*float64(s.QueryLen), float64(s.KeyDim)
+	if x := 64 * rows * dim * (float64(s.KeyLen) + dim); x >= 1<<62 {
+		return fmt.Errorf("it may take %.3g operations: want a shape of fewer than 2^62", x)
+	}
+	return nil
+}
+
 var newMechanism = attn.New // tests put faulty mechanisms here, which the registry must not show
 
 // open makes the mechanism of the case and checks that it can compute its shape.
@@ -89,11 +109,8 @@ func (c Case) open() (attn.Mechanism, attn.Shape, error) {
 	if err != nil {
 		return nil, s, err
 	}
-	if c.N < 1 || s.Batch < 1 {
-		return nil, s, fmt.Errorf("case n=%d batch=%d: want at least 1 of each", c.N, s.Batch)
-	}
 	info := m.Info()
-	if err := s.Check(); err != nil {
+	if err := c.check(); err != nil {
 		return nil, s, err
 	}
 	if info.Masks&s.Mask == 0 {

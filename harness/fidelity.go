@@ -32,20 +32,19 @@ func (p *probe) fidelity(longest int) ([]results.Value, error) {
 		}
 		list = append(list, results.Value{Value: e.value(), Unit: "rel-err"})
 	}
-	if v, ok := p.fullErr(); ok {
-		list = append(list, v)
+	if v, ok := fullErr(p.call, 0); ok && p.info.Approximates {
+		list = append(list, results.Value{Value: v, Unit: "full-err"})
 	}
 	return list, nil
 }
 
-// fullErr compares the output with full attention at queries that lie evenly over the sequence. ok is
-// false for a mechanism that approximates nothing or has other inputs than q, k and v.
-func (p *probe) fullErr() (v results.Value, ok bool) {
-	c := p.call
-	if !p.info.Approximates || c.Q.Dim != c.K.Dim || c.Q.Heads != c.Heads || c.K.Heads != c.KVHeads || c.V.Heads != c.KVHeads || c.V.Dim != c.ValueDim {
-		return v, false
+// fullErr compares the output of a call with full attention at queries that lie evenly over the sequence from query first on. ok is
+// false when its inputs are no q, k and v of full attention.
+func fullErr(c *attn.Call, first int) (err float64, ok bool) {
+	if c.Q.Dim != c.K.Dim || c.Q.Heads != c.Heads || c.K.Heads != c.KVHeads || c.V.Heads != c.KVHeads || c.V.Dim != c.ValueDim {
+		return 0, false
 	}
-	rows := min(c.QueryLen, exactRows, max(1, exactPairs/c.KeyLen))
+	rows := min(c.QueryLen-first, exactRows, max(1, exactPairs/c.KeyLen))
 	errs := make([]relErr, c.Batch*c.Heads)
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var wait sync.WaitGroup
@@ -56,7 +55,7 @@ func (p *probe) fullErr() (v results.Value, ok bool) {
 		slots <- struct{}{}
 		wait.Go(func() {
 			for r := range rows {
-				i := (2*r + 1) * h.Queries / (2 * rows)
+				i := first + (2*r+1)*(h.Queries-first)/(2*rows)
 				for d, y := range softmaxRow(h, i) {
 					e.add(float64(h.Out(i)[d]), y)
 				}
@@ -70,7 +69,7 @@ func (p *probe) fullErr() (v results.Value, ok bool) {
 		all.diff += e.diff
 		all.size += e.size
 	}
-	return results.Value{Value: all.value(), Unit: "full-err"}, true
+	return all.value(), true
 }
 
 // softmaxRow is full attention for one query, in float64:

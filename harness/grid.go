@@ -22,12 +22,18 @@ type Grid struct {
 	Seed    uint64 // of the first sample; each further one has the next
 }
 
+// MaxSamples bounds the samples of a cell, and the models of a mechanism: the list of all cells is made before the first.
+const MaxSamples = 10_000
+
 // Jobs returns the cells of the grid, the first sample of all before the second of any, so that what
 // changes on the machine with time changes them all alike.
 func (g Grid) Jobs(o Options) ([]Job, error) {
 	o = o.withDefaults()
-	if g.Samples < 1 {
-		return nil, fmt.Errorf("samples=%d: want at least 1", g.Samples)
+	if g.Samples < 1 || g.Samples > MaxSamples {
+		return nil, fmt.Errorf("samples=%d: want 1 to %d", g.Samples, MaxSamples)
+	}
+	if o.MinTime < 0 {
+		return nil, fmt.Errorf("time of a sample is %v: want more than 0, or 0 for the default", o.MinTime)
 	}
 	cases, err := g.cases()
 	if err != nil {
@@ -71,12 +77,14 @@ func (g Grid) cases() ([]Case, error) {
 	list = cross(list, g.Causal, func(c *Case, on bool) { c.Causal = on })
 	list = cross(list, g.KVHeads, func(c *Case, n int) { c.KVHeads = n })
 	list = cross(list, g.Batch, func(c *Case, n int) { c.Batch = n })
-	for _, c := range list {
-		if err := c.Shape().Check(); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Name(Prefill), err)
+	for _, n := range g.Batch {
+		if n < 1 {
+			return nil, fmt.Errorf("batch %d: want at least 1", n)
 		}
-		if c.N < 1 {
-			return nil, fmt.Errorf("length %d: want at least 1", c.N)
+	}
+	for _, c := range list {
+		if err := c.check(); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Name(Prefill), err)
 		}
 	}
 	return list, nil
@@ -102,7 +110,10 @@ func (c Case) job(k Kind, seed uint64, o Options) Job {
 	if m, err := attn.New(c.Mech); err == nil {
 		info := m.Info()
 		j.Key = results.Key(name, append(Config(), caseConfig(&info, seed)...)...)
-		j.Work = 0.1 + 4*float64(cost(&info, c.Shape(), attn.PassForward).FLOPs)/5e10
+		j.Work = 0.1
+		if s := c.Shape(); checkMemory(name, inputBytes(&info, s), o.Limit) == nil { // else it will be left out
+			j.Work += 4 * float64(cost(&info, s, attn.PassForward).FLOPs) / 5e10
+		}
 		if o.Iters == 0 && o.Work == 0 {
 			j.Work += o.MinTime.Seconds()
 		}

@@ -43,6 +43,14 @@ func Measure(ctx context.Context, c Case, k Kind, seed uint64, o Options) (resul
 	fail := func(err error) (results.Record, error) {
 		return results.Record{}, fmt.Errorf("%s: %w", r.Name, err)
 	}
+	m, s, err := c.open()
+	if err != nil {
+		return fail(err)
+	}
+	info := m.Info()
+	if err := checkMemory(r.Name, inputBytes(&info, s), o.Limit); err != nil { // before costs, some of which are counted token by token
+		return results.Record{}, err
+	}
 	needs, err := c.Needs(k)
 	if err != nil {
 		return fail(err)

@@ -122,18 +122,8 @@ func (p *probe) decode(once bool) error {
 	p.tokens = s.Batch
 
 	begin := n - p.round/2
-	for t := 0; t < begin; t += chunk {
-		end := min(t+chunk, begin)
-		asks := t
-		if !p.info.Inference {
-			asks = end // nothing of the state hangs on queries, and all of them would cost as much as a prefill
-		}
-		w := window(&p.info, p.call, asks, t, end)
-		w.MaxLen = s.MaxLen
-		w.EndOfPrompt = t+chunk >= begin
-		if err := inc.Extend(p.ws, state, w); err != nil {
-			return err
-		}
+	if err := fill(p.ws, inc, state, p.call, begin, s.MaxLen); err != nil {
+		return err
 	}
 	p.rewind = func() error { return nil }
 	if !once {
@@ -170,4 +160,49 @@ func (p *probe) decode(once bool) error {
 	}
 	p.exactly("scratch-B", p.ws.Peak())
 	return p.rewind()
+}
+
+// fill extends an empty state by the first tokens of a call, a prompt of that length. A call of one chunk may be shorter: its tokens come again.
+func fill(ws *attn.Workspace, m attn.Incremental, state attn.State, c *attn.Call, tokens, maxLen int) error {
+	info := m.Info()
+	for t := 0; t < tokens; t += chunk {
+		end := min(t+chunk, tokens)
+		from := t % c.KeyLen
+		to := from + end - t
+		asks := from
+		if !info.Inference {
+			asks = to // nothing of the state hangs on queries, and all of them would cost as much as a prefill
+		}
+		w := window(&info, c, asks, from, to)
+		w.MaxLen = maxLen
+		w.EndOfPrompt = end == tokens
+		if err := m.Extend(ws, state, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StateBytes fills a state with N tokens and returns what it retains then, and what of it decoding one more token will read, as the state itself
+// says. The error is an Unsupported for a mechanism that does not decode.
+func (c Case) StateBytes() (retained, read int64, err error) {
+	m, s, err := c.open()
+	if err != nil {
+		return 0, 0, err
+	}
+	inc, ok := m.(attn.Incremental)
+	if !ok || s.Mask != attn.Causal {
+		return 0, 0, unsupported("%s: it cannot decode under mask %v: want a mechanism with a state, and %v", c.Mech, s.Mask, attn.Causal)
+	}
+	info := m.Info()
+	s.MaxLen = c.N + 1
+	state, err := inc.NewState(s)
+	s.QueryLen, s.KeyLen = min(c.N, chunk), min(c.N, chunk)
+	if err == nil {
+		err = fill(attn.NewWorkspace(), inc, state, newCall(&info, s, 1), c.N, s.MaxLen)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return state.Bytes(), state.ReadBytes(), nil
 }

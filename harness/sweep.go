@@ -86,12 +86,12 @@ func Sweep(ctx context.Context, jobs []Job, store Store, progress func(Progress)
 		left += j.Work
 		todo = append(todo, j)
 	}
-	start, did := time.Now(), 0.0
+	start, did, found := time.Now(), 0.0, out.Found
 	for i, j := range todo {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
-		p := Progress{Done: out.Found + i, Total: len(jobs), Name: j.Name, Began: true}
+		p := Progress{Done: found + i, Total: len(jobs), Name: j.Name, Began: true}
 		if did > 0 {
 			p.Left = time.Duration(float64(time.Since(start)) / did * left)
 		}

@@ -115,7 +115,7 @@ func TestSweepGoesOn(t *testing.T) {
 		return results.Record{}, &TooLarge{jobs[2].Name, 5 << 40, 1 << 30}
 	}
 	jobs[3].Run = jobs[4].Run // a record of another cell
-	jobs = append(jobs, jobs[0])
+	jobs = append(jobs, jobs[0], jobs[0], jobs[0])
 	var store Memory
 	if err := store.Append(results.Record{Name: jobs[5].Name, Config: []results.Config{{Key: "seed", Value: "2"}, {Key: "revision", Value: "1"}}}); err != nil {
 		t.Fatal(err)
@@ -129,14 +129,19 @@ func TestSweepGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out.Finished != 2 || out.Found != 2 || len(out.Failed) != 2 || len(out.Skipped) != 1 {
-		t.Errorf("outcome %+v: want 2 finished, 2 found, 2 failed, 1 skipped", out)
+	if out.Finished != 2 || out.Found != 4 || len(out.Failed) != 2 || len(out.Skipped) != 1 {
+		t.Errorf("outcome %+v: want 2 finished, 4 found, 2 failed, 1 skipped", out)
 	}
 	if got := out.Skipped[0].Err.Error(); !strings.Contains(got, "it needs 5.000TiB of memory: want at most 1.000GiB") {
 		t.Errorf("a refused cell says %q", got)
 	}
-	if last := ends[len(ends)-1]; last.Done != last.Total || last.Total != 7 || last.Left != 0 {
+	if last := ends[len(ends)-1]; last.Done != last.Total || last.Total != 9 || last.Left != 0 {
 		t.Errorf("at the end: %+v", last)
+	}
+	for i, p := range ends {
+		if want := i + 2; p.Done != want { // one was there before the first
+			t.Errorf("after cell %d: %d done: want %d", i, p.Done, want)
+		}
 	}
 }
 

@@ -2,15 +2,16 @@ package harness
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"attnbench/internal/wholefile"
 )
 
 // ReadTokens reads a file of tokens: a table with tabs between its columns, one of which its first line calls token, or whole numbers between blanks.
 func ReadTokens(path string) ([]int32, error) {
-	text, err := os.ReadFile(path)
+	text, err := wholefile.Read(path)
 	if err != nil {
 		return nil, err
 	}

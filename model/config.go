@@ -53,6 +53,9 @@ func (c *Config) fill() error {
 			return fmt.Errorf("%s is %d: want at least %d", d.name, d.got, d.min)
 		}
 	}
+	if n := c.Weights(); n >= 1<<40 {
+		return fmt.Errorf("dim %d, mlp width %d, layers %d, vocab %d: about %.3g weights: want fewer than 2^40", c.Dim, c.MLPWidth, c.Layers, c.Vocab, n)
+	}
 	if c.KVHeads == 0 {
 		c.KVHeads = c.Heads
 	}
@@ -103,6 +106,12 @@ func (c *Config) fill() error {
 		return fmt.Errorf("rotary base %v: want a finite number of at least 0", c.RopeBase)
 	}
 	return nil
+}
+
+// Weights returns about how many weights the model has, before anything is made: what is sure to be there.
+func (c *Config) Weights() float64 {
+	d := float64(c.Dim)
+	return float64(c.Layers)*(1+2*d*d+2*d*float64(c.MLPWidth)) + d*float64(c.Vocab)
 }
 
 // rope is the rotation of queries and keys.

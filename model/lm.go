@@ -29,7 +29,8 @@ type LM struct {
 	segments  []attn.Segment // of the last Extend
 	watch     []float32
 	drop      nn.Dropper
-	pieces    uint64 // training passes of the step
+	pieces    uint64        // training passes of the step
+	calls     *[]*attn.Call // where Calls wants them
 }
 
 type layer struct {
@@ -207,6 +208,9 @@ func (m *LM) sublayers(p *nn.Pass, x autograd.Var, s *State, i int) (autograd.Va
 		}
 		return l.attention.Forward(p, h, autograd.None, add)
 	})
+	if err == nil && m.calls != nil {
+		m.keep(t)
+	}
 	if err != nil || l.mlp == nil {
 		return x, err
 	}

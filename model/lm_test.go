@@ -73,10 +73,8 @@ func variants() []Config {
 	var all []Config
 	for _, a := range []string{"full", "rich", "gla", "sigmoid|rich|linear|sliding:window=4"} {
 		c := tiny(a)
+		c.Layers = max(2, 1+strings.Count(a, "|")) // the first layer has v, too
 		all = append(all, c)
-		if strings.HasPrefix(a, "sigmoid") { // the first layer has v, too
-			c.Layers = 4
-		}
 		c.MLP, c.Positions, c.ShortConv, c.Tied = "gelu", "learned", 3, false
 		c.KeyDim, c.ValueDim = 6, 10
 		all = append(all, c)

@@ -3,12 +3,15 @@ package results
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"attnbench/internal/wholefile"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -24,6 +27,9 @@ import (
 // name before the @, a line for each column, the number along the axis. Axes are logarithmic where numbers are powers of two, and where figures lie
 // more than a hundredfold apart; a logarithmic axis leaves out what is 0.
 func WriteCurves(path string, t *Table) error {
+	if err := CheckCurves(path); err != nil {
+		return err
+	}
 	panels := t.panels()
 	if len(panels) == 0 {
 		return fmt.Errorf("plot %s: no unit of the table has two numbers or more, as accuracy@4: want one", path)
@@ -31,23 +37,38 @@ func WriteCurves(path string, t *Table) error {
 	const width, height = 5 * vg.Inch, 3.8 * vg.Inch
 	var file bytes.Buffer
 	w := vg.Length(len(panels)) * width
-	switch ext := filepath.Ext(path); ext {
-	case ".svg":
+	if filepath.Ext(path) == ".svg" {
 		c := vgsvg.New(w, height)
 		if err := drawPanels(draw.New(c), panels); err != nil {
 			return err
 		}
 		c.WriteTo(&file)
-	case ".png":
+	} else {
 		c := vgimg.New(w, height)
 		if err := drawPanels(draw.New(c), panels); err != nil {
 			return err
 		}
 		vgimg.PngCanvas{Canvas: c}.WriteTo(&file)
-	default:
+	}
+	return wholefile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(file.Bytes())
+		return err
+	})
+}
+
+// CheckCurves reports a path that WriteCurves will refuse, before there is anything to draw.
+func CheckCurves(path string) error {
+	if ext := filepath.Ext(path); ext != ".svg" && ext != ".png" {
 		return fmt.Errorf("plot %s: want a name that ends in .svg or .png", path)
 	}
-	return os.WriteFile(path, file.Bytes(), 0o666)
+	dir, err := os.Stat(filepath.Dir(path))
+	if err == nil && !dir.IsDir() {
+		err = fmt.Errorf("%s is no folder: want one", filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("plot %s: %w", path, err)
+	}
+	return nil
 }
 
 // panel is one family of numbered units.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"attnbench/internal/wholefile"
+
 	"golang.org/x/perf/benchfmt"
 	"golang.org/x/perf/benchunit"
 )
@@ -47,12 +49,11 @@ func (s *Set) readFile(path string) error {
 	if path == "-" {
 		return s.Read(os.Stdin, "-")
 	}
-	f, err := os.Open(path)
+	data, err := wholefile.Read(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return s.Read(f, path)
+	return s.Read(bytes.NewReader(data), path)
 }
 
 // Read adds the results of one file. Lines that look like results and are not become warnings.

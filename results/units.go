@@ -26,6 +26,8 @@ const SeedUnit = "seed"
 
 var units = []Unit{
 	{Name: "sec/op", Better: -1, Text: "time of one pass"},
+	{Name: "base-sec/op", Better: -1, Text: "time of one pass of the mechanism that is compared with, measured in turns"},
+	{Name: "of-base", Better: -1, Plain: true, Text: "time of one pass as a share of the base's"},
 	{Name: "tok/s", Better: +1, Text: "tokens a second"},
 	{Name: "FLOP/s", Better: +1, Text: "floating-point operations a second, by the closed form"},
 	{Name: "B/s", Better: +1, Text: "bytes moved a second, by the closed form"},

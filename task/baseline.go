@@ -19,7 +19,8 @@ type baseliner interface {
 }
 
 // Baselines fits a task's baselines on its training part and scores them on its test set, row
-// for row as a model is scored. Of texts they are n-gram models by Witten and Bell's rule whose context is 0, 2 and 4 bytes; a task without any gives nil.
+// for row as a model is scored. Of texts they are n-gram models by Witten and Bell's rule whose context is 0, 2 and 4 bytes, of generated
+// tasks the same of their labels; a task without any gives nil.
 func Baselines(t Task) ([]Baseline, error) {
 	b, ok := t.(baseliner)
 	if !ok {

@@ -139,16 +139,7 @@ func readFiles(paths []string) ([]byte, error) {
 // readGoSource reads the standard library of a Go installation, without tests, commands and vendored code. Of
 // its files in lexical order each tenth is for testing and the one before it for validation.
 func readGoSource(root string) (*corpus, error) {
-	if root == "" {
-		return nil, fmt.Errorf("no Go installation found: want GOROOT set")
-	}
-	src := filepath.Join(root, "src")
-	paths, err := list(src, func(path string, d fs.DirEntry) bool {
-		if d.IsDir() {
-			return d.Name() != "testdata" && d.Name() != "vendor" && (d.Name() != "cmd" || filepath.Base(filepath.Dir(path)) != "src")
-		}
-		return strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go")
-	})
+	paths, err := goFiles(root)
 	if err != nil {
 		return nil, err
 	}
@@ -167,12 +158,9 @@ func readGoSource(root string) (*corpus, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := os.ReadFile(filepath.Join(root, "VERSION"))
-	if err != nil {
-		return nil, fmt.Errorf("version of the Go source: %w", err)
+	if c.about, err = goVersion(root); err != nil {
+		return nil, err
 	}
-	line, _, _ := strings.Cut(string(version), "\n")
-	c.about = strings.TrimSpace(line)
 	return c, nil
 }
 

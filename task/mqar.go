@@ -41,8 +41,8 @@ type MQAR struct {
 // New returns the task with the options o.
 func (o MQAR) New() (Task, error) {
 	switch {
-	case o.Length < 4 || o.Length%2 != 0:
-		return nil, options.Error("length", o.Length, "an even number of at least 4")
+	case o.Length < 4 || o.Length%2 != 0 || o.Length > 1<<20:
+		return nil, options.Error("length", o.Length, "an even number from 4 to 2^20")
 	case o.Vocab <= o.Length || o.Vocab > math.MaxInt32:
 		return nil, options.Error("vocab", o.Vocab, fmt.Sprintf("an integer of more than the length, %d", o.Length))
 	case o.Pairs < 1 || o.Pairs > o.Length/4:

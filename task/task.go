@@ -1,5 +1,6 @@
 // Package task defines what a long-sequence task is and holds the tasks that attnbench runs:
-// byte-level language modelling of real text, and multi-query associative recall.
+// language modelling of real text byte by byte, generated tasks of recall, copying, counting and reasoning, and
+// classification of texts, source and pictures.
 //
 // A task yields batches of tokens and labels, and turns a model's losses and predictions on a
 // fixed evaluation set into named metrics. It knows nothing of models or mechanisms. Tasks are
@@ -16,7 +17,8 @@ import (
 type Task interface {
 	Info() Info
 	// Train returns a batch of the given number of rows: a function of (seed, step, rows) alone,
-	// whatever was asked for before. Row r is the training row of number step·rows + r.
+	// whatever was asked for before. Row r is the training row of number step·rows + r; a task that mixes settings draws one for
+	// all rows of a step. Rows of different batches may differ in length.
 	Train(seed uint64, step, rows int) Batch
 	// Eval yields the rows of an evaluation set in order, at most rows a batch. How they are
 	// cut into batches changes no score.
@@ -49,7 +51,7 @@ type Info struct {
 	Paper   string   // where the definition or the text comes from
 	Data    string   // what fixes the data: sizes, hash, version; goes into result keys
 	Vocab   int      // tokens are 0 to Vocab-1
-	Length  int      // tokens in a row
+	Length  int      // tokens in the longest row
 	Metrics []Metric // all that a Score may give, the most important first
 }
 

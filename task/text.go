@@ -115,7 +115,7 @@ type text struct {
 
 func newText(info Info, c *corpus, length, stride, eval int) (Task, error) {
 	if length < 1 || length > math.MaxInt32 {
-		return nil, options.Error("length", length, "an integer of at least 1")
+		return nil, options.Error("length", length, "an integer from 1 to 2^31-1")
 	}
 	if stride < 0 || stride > length {
 		return nil, options.Error("stride", stride, fmt.Sprintf("0 to the length, %d", length))
@@ -222,6 +222,7 @@ const (
 	trainRows = iota
 	validRows
 	testRows
+	trainSteps // not a row: what a step chooses for all of its rows
 )
 
 func stream(seed uint64, kind, row int) *rand.Rand {

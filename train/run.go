@@ -154,6 +154,9 @@ func newRun(c Config) (*run, error) {
 func (r *run) loop(ctx context.Context) error {
 	for r.Result.Steps < r.Settings.Steps && !r.Diverged && !r.Reached {
 		if err := ctx.Err(); err != nil {
+			if r.diverged() {
+				return err
+			}
 			return errors.Join(err, r.save())
 		}
 		start := time.Now()
@@ -172,13 +175,13 @@ func (r *run) loop(ctx context.Context) error {
 		if err := r.validate(); err != nil {
 			return err
 		}
-		if every := r.CheckpointEvery; every > 0 && r.Result.Steps%every == 0 && !r.Diverged {
+		if every := r.CheckpointEvery; every > 0 && r.Result.Steps%every == 0 && !r.diverged() {
 			if err := r.save(); err != nil {
 				return err
 			}
 		}
 	}
-	if !r.Diverged {
+	if !r.diverged() {
 		if err := r.save(); err != nil {
 			return err
 		}
@@ -258,6 +261,18 @@ func (r *run) step() (Progress, error) {
 	r.Losses = append(r.Losses, float32(p.Loss))
 	r.Tokens += int64(p.Tokens)
 	return p, nil
+}
+
+// diverged reports whether the run has, also by its last update, which no loss has seen: weights that are not finite would be
+// saved, and scored as if they were a model.
+func (r *run) diverged() bool {
+	for _, p := range r.opt.params {
+		if i := slices.IndexFunc(p.Data, func(x float32) bool { return x-x != 0 }); i >= 0 && !r.Diverged {
+			r.Diverged = true
+			r.Reason = fmt.Sprintf("step %d: parameter %s, element %d, is %v: want a finite number", r.Result.Steps, p.Name, i, p.Data[i])
+		}
+	}
+	return r.Diverged
 }
 
 // validate scores the validation set when it is time, and notes when the target is reached.

@@ -226,6 +226,36 @@ func TestDivergenceIsAResult(t *testing.T) {
 	}
 }
 
+// An update that leaves no number is found though no loss follows it: nothing of it is saved, and the result says so.
+func TestLastUpdateDiverges(t *testing.T) {
+	for _, every := range []int{0, 5} {
+		c := config(t)
+		c.Checkpoint, c.CheckpointEvery = filepath.Join(t.TempDir(), "run.ckpt"), every
+		c.EvalEvery, c.TargetUnit = 0, ""
+		m := c.Model.(*table)
+		c.Progress = func(p Progress) {
+			if p.Step == p.Steps {
+				m.out.Data[3] = float32(math.Inf(1))
+			}
+		}
+		r := mustRun(t, c)
+		if !r.Diverged || !strings.Contains(r.Reason, fmt.Sprintf("step %d: parameter %s, element 3, is +Inf", c.Settings.Steps, m.out.Name)) {
+			t.Errorf("every %d steps: diverged %v, %q: want the parameter and the step named", every, r.Diverged, r.Reason)
+		}
+		k, err := ReadCheckpoint(c.Checkpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range k.Tensors {
+			for _, y := range x.Data {
+				if y-y != 0 {
+					t.Fatalf("every %d steps: the checkpoint's tensor %s holds %v: want finite numbers", every, x.Name, y)
+				}
+			}
+		}
+	}
+}
+
 func TestSkippingNonFiniteSteps(t *testing.T) {
 	c := config(t)
 	c.SkipNonFinite = true
@@ -354,6 +384,7 @@ func TestConfigErrors(t *testing.T) {
 		{func(c *Config) { c.Rate = 0 }, "learning rate 0"},
 		{func(c *Config) { c.Warmup = 31 }, "warm-up of 31 steps: want 0 to the number of steps, 30"},
 		{func(c *Config) { c.Batch = 0 }, "batch of 0 rows"},
+		{func(c *Config) { c.Batch = math.MaxInt }, "want at most 1048576"},
 		{func(c *Config) { c.Micro = -1 }, "micro-batch"},
 		{func(c *Config) { c.Settings.Decay = -1 }, "weight decay -1"},
 		{func(c *Config) { c.Clip = math.NaN() }, "clipping at NaN"},

@@ -28,10 +28,14 @@ func (s Schedule) check() error {
 	switch {
 	case !(s.Peak > 0) || math.IsInf(s.Peak, 0):
 		return fmt.Errorf("learning rate %v: want a finite number above 0", s.Peak)
+	case s.Peak > math.MaxFloat32:
+		return fmt.Errorf("learning rate %v: want a number that float32 holds", s.Peak)
 	case !(s.Final >= 0 && s.Final <= s.Peak):
 		return fmt.Errorf("final learning rate %v: want 0 to the peak, %v", s.Final, s.Peak)
 	case s.Steps < 0:
 		return fmt.Errorf("%d steps: want at least 0", s.Steps)
+	case s.Steps > maxSteps:
+		return fmt.Errorf("%d steps: want at most %d", s.Steps, maxSteps)
 	case s.Kind != "" && !slices.Contains(Schedules, s.Kind):
 		return fmt.Errorf("schedule %q: want one of %s", s.Kind, strings.Join(Schedules, ", "))
 	case s.Warmup < 0 || s.Warmup > s.Steps:

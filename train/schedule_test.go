@@ -30,6 +30,7 @@ func TestRates(t *testing.T) {
 	for _, s := range []Schedule{
 		{Peak: 1, Warmup: 5, Steps: 4}, {Peak: 0, Steps: 4}, {Peak: -1, Steps: 4}, {Peak: math.NaN(), Steps: 4}, {Peak: math.Inf(1), Steps: 4},
 		{Peak: 1, Final: 2, Steps: 4}, {Peak: 1, Final: -1, Steps: 4}, {Peak: 1, Warmup: -1, Steps: 4}, {Peak: 1, Steps: -1},
+		{Peak: 1e39, Steps: 4}, {Peak: 1, Steps: math.MaxInt},
 	} {
 		if s.check() == nil {
 			t.Errorf("%+v is taken", s)

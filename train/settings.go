@@ -54,6 +54,12 @@ func (s Settings) schedule() Schedule {
 	return Schedule{s.Rate, s.FinalRate, s.Warmup, s.Steps, s.Schedule}
 }
 
+// maxBatch bounds the rows of a step, and maxSteps the steps, so that products of sizes stay within their types.
+const (
+	maxBatch = 1 << 20
+	maxSteps = 1 << 40
+)
+
 func (s Settings) check() error {
 	if err := s.schedule().check(); err != nil {
 		return err
@@ -65,6 +71,8 @@ func (s Settings) check() error {
 		return fmt.Errorf("mean of the weights of decay %v: want 0 to below 1", s.Average)
 	case s.Batch < 1:
 		return fmt.Errorf("batch of %d rows: want at least 1", s.Batch)
+	case s.Batch > maxBatch:
+		return fmt.Errorf("batch of %d rows: want at most %d", s.Batch, maxBatch)
 	case s.Micro < 0:
 		return fmt.Errorf("micro-batch of %d rows: want at least 0", s.Micro)
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0):

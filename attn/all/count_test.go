@@ -31,8 +31,11 @@ func drawn(info *attn.Info, s attn.Shape) *attn.Call {
 			v = attn.NewView[float32](s.Batch, time, heads, width)
 			for j := range v.Data {
 				v.Data[j] = float32(r.NormFloat64())
-				if in.Act == attn.LogSigmoid {
+				switch in.Act {
+				case attn.LogSigmoid:
 					v.Data[j] = -0.1
+				case attn.Sigmoid:
+					v.Data[j] = 0.5
 				}
 			}
 		}
@@ -174,6 +177,43 @@ func chunks(chunk int) work {
 	}
 }
 
+// deltas is the engine of delta rules: chunks, where the keys read the state as one more query head does, and write once or, where
+// they erase apart, twice.
+func deltas(chunk, writes int) work {
+	return work{
+		writes: true,
+		passes: func(group int) int64 { return int64(group + 1 + writes) }, // the read of the key, the updates, then a read a query head
+		most: func(s attn.Shape, p attn.Pass, _ float64) float64 {
+			dk, dv, share := float64(s.KeyDim), float64(s.ValueDim), float64(s.Heads+s.KVHeads)/float64(s.Heads+(1+writes)*s.KVHeads)
+			if p == attn.PassForward {
+				return 1 + share*lanes*(dk+dv)/(dk*dv)
+			}
+			return 1 + share*float64(writes*chunk)*(3*dk+2*dv)/(2*dk*dv)
+		},
+	}
+}
+
+// solved is the engine of steps of conjugate gradients on a state of [H G]: an update, then each query goes through H for its start,
+// for every step and in place of reading it, and through G once.
+func solved(steps int) work {
+	return work{
+		writes: true,
+		passes: byUpdate,
+		most: func(s attn.Shape, p attn.Pass, _ float64) float64 {
+			if p == attn.PassForward {
+				return 1
+			}
+			return 1 + 0.01 // the copies of tokens' gradients
+		},
+		reads: func(s attn.Shape, read int64) int64 {
+			return byUpdate(s.Heads/s.KVHeads)*read + int64(4*s.Batch*s.Heads)*int64(steps*s.KeyDim*(s.KeyDim+5))
+		},
+	}
+}
+
+// byUpdate is an update, then a read a query head.
+func byUpdate(group int) int64 { return int64(group) + 1 }
+
 // apart is e where each query head has a state of its own.
 func apart(e work) work {
 	most := e.most
@@ -247,6 +287,8 @@ var engines = map[string]work{
 	"sliding:window=100,sinks=4,positions=cache": tiles(3, 3),
 	"longformer": tiles(3, 3), "longformer:window=60,global=70": tiles(4, 4),
 	"nsa": branched, "dsa": branched, "quest:dense=0,budget=128": chosen,
+	"deltanet": deltas(64, 1), "deltanet:chunk=16": deltas(16, 1), "gateddeltanet": deltas(64, 1), "kda": deltas(64, 1),
+	"kda:chunk=16": deltas(16, 1), "rwkv7": deltas(64, 2), "rwkv7:chunk=16": deltas(16, 2), "mesanet": solved(30),
 	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
 	"gsa": slots(64), "loglinear": levels,
 }

@@ -105,6 +105,9 @@ type kit struct {
 	drawn uint64
 	errs  []error
 	more  int
+
+	tokens, stream int      // of the long checks
+	notes          []string // of what they looked at
 }
 
 func newKit(m attn.Mechanism, define Define, o CheckOptions) *kit {

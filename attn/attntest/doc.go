@@ -24,6 +24,8 @@
 //	cost         the other figures of Info.Cost are sane, and the state's are exact
 //	errors       what cannot be computed is an error, changes nothing, and never panics
 //
+// Verify adds what takes too long for a test; the command's verify runs it.
+//
 // Checks for what a mechanism does not do (no Backward, no State, no selection) pass at once.
 // The kit sets GOMAXPROCS and counts allocations of the process, so tests that run it must not
 // be parallel to others.

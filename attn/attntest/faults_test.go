@@ -21,6 +21,8 @@ func (m soft) infoFault(i *attn.Info) {
 		i.Limits = []attn.Limit{{Spec: func(attn.Shape) string { return "soft" }, Equals: "softly"}}
 	case "no cost":
 		i.Cost = nil
+	case "a budget that approximates nothing":
+		i.Approximates, i.Budget = false, "window"
 	case "no mask":
 		i.Masks = 0
 	}
@@ -194,6 +196,7 @@ func TestFaultsAreCaught(t *testing.T) {
 	}{
 		{"a name that the registry reads otherwise", soft{}, nil, "info"},
 		{"no cost", soft{}, nil, "info"},
+		{"a budget that approximates nothing", soft{}, nil, "info"},
 		{"no mask", soft{}, nil, "definition"},
 		{"causal mask aligned top-left", soft{}, nil, "definition"},
 		{"kv heads tiled", soft{}, nil, "definition"},

@@ -63,8 +63,14 @@ func checkInfo(k *kit) {
 	if _, ok := k.m.(attn.Updater); ok && len(i.Buffers) == 0 {
 		k.failf("an Updater without buffers: want those that it changes in Info.Buffers")
 	}
+	if i.Budget != "" && !i.Approximates {
+		k.failf("budget %q of a mechanism that approximates nothing: want Approximates, or none", i.Budget)
+	}
 	if attn.Options(name) == nil && !registered(name) {
 		return // not registered, as in a test of its own
+	}
+	if i.Budget != "" && !slices.ContainsFunc(attn.Options(name), func(o attn.Option) bool { return o.Name == i.Budget && o.Type == "int" }) {
+		k.failf("budget %q: want one of its options, an integer", i.Budget)
 	}
 	m, err := attn.New(i.Name)
 	if err != nil {

@@ -45,7 +45,7 @@ func (o Sliding) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("sliding", o), Family: "sliding", Title: "Sliding-window attention",
 		Paper: "Beltagy et al. 2020, arXiv:2004.05150; sinks: Xiao et al. 2023, arXiv:2309.17453", Year: 2020, Revision: 1,
-		Masks: attn.Causal | attn.Bidirectional, Approximates: true, Quick: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Causal | attn.Bidirectional, Approximates: true, Budget: "window", Quick: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{
 			Spec: func(s attn.Shape) string {
 				return attn.Spell("sliding", Sliding{Window: max(s.KeyLen, 1), Dilation: 1, Positions: "absolute"})

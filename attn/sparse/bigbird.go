@@ -37,7 +37,7 @@ func (o BigBird) New() (attn.Mechanism, error) {
 		return nil, attn.OptionError("random", o.Random, "an integer from 0 to 64")
 	}
 	return bigBird{newMechanism(attn.Info{
-		Name: attn.Spell("bigbird", o), Title: "BigBird, internal transformer construction", Revision: 1,
+		Name: attn.Spell("bigbird", o), Title: "BigBird, internal transformer construction", Revision: 1, Budget: "window",
 		Paper: "Zaheer et al. 2020, arXiv:2007.14062", Year: 2020,
 		Limits: []attn.Limit{{
 			Spec: func(s attn.Shape) string {

@@ -33,7 +33,7 @@ func (o BlockSparse) New() (attn.Mechanism, error) {
 	full := o
 	full.Stride = 1
 	return blockSparse{newMechanism(attn.Info{
-		Name: attn.Spell("blocksparse", o), Title: "Block-sparse attention", Revision: 1,
+		Name: attn.Spell("blocksparse", o), Title: "Block-sparse attention", Revision: 1, Budget: "local",
 		Paper: "Child et al. 2019, arXiv:1904.10509; Gray et al. 2017 (block-sparse kernels)", Year: 2019,
 		Limits: []attn.Limit{{Spec: func(attn.Shape) string { return attn.Spell("blocksparse", full) }, Equals: "full"}},
 	}, o, o.Block, o.sees)}, nil

@@ -63,6 +63,7 @@ func (o Strided) New() (attn.Mechanism, error) {
 		return nil, err
 	}
 	m := strided{factorised(o, "strided", "Sparse Transformer, strided", o, o.pairs, o.sees)}
+	m.info.Budget = "stride"
 	m.info.Limits = []attn.Limit{{Spec: func(attn.Shape) string { return attn.Spell("strided", Strided{Stride: 1, Use: "merged"}) }, Equals: "full"}}
 	return m, nil
 }
@@ -168,6 +169,7 @@ func (o Fixed) New() (attn.Mechanism, error) {
 		return nil, attn.OptionError("columns", o.Columns, fmt.Sprintf("an integer from 0 to the stride, %d", o.Stride))
 	}
 	m := fixed{factorised(o, "fixed", "Sparse Transformer, fixed", o, o.pairs, o.sees)}
+	m.info.Budget = "columns"
 	m.info.Limits = []attn.Limit{{Spec: func(attn.Shape) string { return attn.Spell("fixed", Fixed{Stride: 4, Columns: 4, Use: "merged"}) }, Equals: "full"}}
 	return m, nil
 }

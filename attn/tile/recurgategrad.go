@@ -9,14 +9,25 @@ import "attnbench/internal/kernel"
 // gatedGradients sets dq and adds to dk and dg, from the gradient da of the pairs' weights and
 // the gradient of the state before the chunk.
 func (t *recurGrad) gatedGradients(da kernel.Mat) {
+	t.throughReads()
+	t.pairGradients(da)
+}
+
+// throughReads sets dq and adds to dg what comes through the state before the chunk: contributeGrad left q∘fromStart in the
+// gate's rows.
+func (t *recurGrad) throughReads() {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
-	// Through the state before the chunk: contributeGrad left q∘fromStart in rows.
 	t.mulPanels(false, n, dk, dv, kernel.Rows(t.do, dv), t.st, kernel.Rows(t.dx, dk))
 	product(t.dq[:n*dk], t.dx[:n*dk], g.fromStart)
 	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromEnd(0, n)
+}
 
+// pairGradients adds to dq, dk and dg what comes through the weights of pairs.
+func (t *recurGrad) pairGradients(da kernel.Mat) {
+	dk, n := t.c.KeyDim, t.n
+	g := &t.gate
 	for i := range n {
 		w := da.Data[i*da.Row+i]
 		kernel.Axpy(w, g.row(t.k, i), g.row(t.dq, i))
@@ -39,18 +50,24 @@ func (t *recurGrad) gatedGradients(da kernel.Mat) {
 	}
 }
 
-// throughState adds to dk and dg what comes through the state after the chunk, and leaves
+// throughState adds to dk and dg what comes through the state after the chunk, where v was written, and leaves
 // k∘toEnd in the gate's rows.
-func (t *recurGrad) throughState(s, ds []float32) {
+func (t *recurGrad) throughState(v kernel.Mat) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	g := &t.gate
-	t.mulPanels(false, n, dk, dv, t.keyRows(&t.c.V), t.st, kernel.Rows(t.dx, dk))
+	t.mulPanels(false, n, dk, dv, v, t.st, kernel.Rows(t.dx, dk))
 	product(g.rows[:n*dk], t.k, g.toEnd)
 	kernel.Times(g.rows[:n*dk], t.dx[:n*dk])
 	t.fromBegin(0, n)
 	kernel.Times(t.dx[:n*dk], g.toEnd[:n*dk])
 	kernel.Add(t.dk[:n*dk], t.dx[:n*dk])
 	product(g.rows[:n*dk], t.k, g.toEnd)
+}
+
+// throughDecay adds to dg what the decay of the state over the chunk gives.
+func (t *recurGrad) throughDecay(s, ds []float32) {
+	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
+	g := &t.gate
 	for c, d := range g.row(g.fromStart, n-1) {
 		t.run[c] = d * kernel.Dot(s[c*dv:][:dv], ds[c*dv:])
 	}

@@ -221,9 +221,10 @@ func (t *recurGrad) writeGradients(s, ds []float32) {
 	if t.Decay != NoDecay {
 		k = t.gate.rows
 		if t.Decay == HeadDecay {
-			t.throughHead(s, ds)
+			t.throughHead(v, s, ds)
 		} else {
-			t.throughState(s, ds)
+			t.throughState(v)
+			t.throughDecay(s, ds)
 		}
 	} else {
 		t.mulPanels(true, n, dk, dv, v, t.st, kernel.Rows(t.dk, dk))

@@ -76,11 +76,11 @@ func (t *recurGrad) headDecayGradients(da kernel.Mat, guard bool) {
 	upperMul(guard, n, dk, da, kernel.Rows(t.q, dk), kernel.Rows(t.dk, dk))
 }
 
-// throughHead adds to dk and dg what comes through the state after the chunk, and leaves k with its decays to the end in the gate's rows.
-func (t *recurGrad) throughHead(s, ds []float32) {
+// throughHead adds to dk and dg what comes through the state after the chunk, where v was written, and leaves k with its decays to the end in the gate's rows.
+func (t *recurGrad) throughHead(v kernel.Mat, s, ds []float32) {
 	dk, dv, n := t.c.KeyDim, t.c.ValueDim, t.n
 	rows, x := t.gate.rows[:n*dk], t.dx[:n*dk]
-	t.mulPanels(false, n, dk, dv, t.keyRows(&t.c.V), t.st, kernel.Rows(x, dk))
+	t.mulPanels(false, n, dk, dv, v, t.st, kernel.Rows(x, dk))
 	kernel.ScaleRows(t.head.end[:n], kernel.Rows(x, dk), dk)
 	kernel.Add(t.dk[:n*dk], x)
 	if !t.Fixed {

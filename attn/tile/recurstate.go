@@ -324,3 +324,6 @@ func (a *recurArgs) readBefore(ws *attn.Workspace, i int) {
 
 // Numbers returns the states of all rows, [batch, Carry], in the layout of Call.Initial. They are not to be changed.
 func (s *RecurState) Numbers() []float32 { return s.x }
+
+// Holds reports whether row is one that has seen tokens.
+func (s *RecurState) Holds(row int) bool { return row >= 0 && row < len(s.lens) && s.lens[row] > 0 }

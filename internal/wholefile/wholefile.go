@@ -1,4 +1,4 @@
-// Package wholefile writes files that are never half written.
+// Package wholefile writes files that are never half written, and reads those that end.
 package wholefile
 
 import (
@@ -44,6 +44,19 @@ func Write(path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// Read returns the bytes of a file or of a pipe. A device may never end: it is refused.
+func Read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeDevice != 0 {
+		return nil, fmt.Errorf("%s: a device: want a file", path)
+	}
+	return io.ReadAll(f)
 }
 
 // syncDir makes a rename in dir last. Systems that cannot open or sync a directory do without.

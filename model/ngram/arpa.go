@@ -49,11 +49,18 @@ type gram struct {
 	line         int
 }
 
+// blanks separate the fields of a line. Other white space of Unicode is part of a word, as toolkits write it.
+const blanks = " \t\r\v\f"
+
+func fields(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(blanks, r) })
+}
+
 // next returns the next line that is not blank, without outer blanks.
 func (a *arpa) next() (string, bool) {
 	for a.scan.Scan() {
 		a.line++
-		if s := strings.TrimSpace(a.scan.Text()); s != "" {
+		if s := strings.Trim(a.scan.Text(), blanks); s != "" {
 			return s, true
 		}
 	}
@@ -142,7 +149,7 @@ func (a *arpa) header() (string, error) {
 // gram reads a line: the logarithm of the probability to base 10, k words and, unless it is 0, the logarithm of the weight.
 func (a *arpa) gram(m *Model, s string, k int) (gram, error) {
 	g := gram{line: a.line, weight: 1}
-	f := strings.Fields(s)
+	f := fields(s)
 	if len(f) != k+1 && len(f) != k+2 {
 		return g, fmt.Errorf("%d fields: want a logarithm, %d words and perhaps another logarithm", len(f), k)
 	}
@@ -233,7 +240,7 @@ func (m *Model) WriteARPA(w io.Writer, words []string) error {
 	}
 	seen := map[string]bool{}
 	for i, s := range words {
-		if f := strings.Fields(s); len(f) != 1 || f[0] != s || seen[s] {
+		if f := fields(s); len(f) != 1 || f[0] != s || seen[s] || strings.Contains(s, "\n") {
 			return fmt.Errorf("arpa file: word %d is %q: want no blanks, and each word once", i, s)
 		}
 		if seen[s] = true; s == "<s>" && int32(i) != m.begin {

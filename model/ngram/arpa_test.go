@@ -61,6 +61,40 @@ func TestShortLink(t *testing.T) {
 	}
 }
 
+// Words may hold any characters but the blanks of ASCII: corpora have words with no-break and ideographic spaces, quotes and backslashes.
+func TestOddWords(t *testing.T) {
+	words := []string{"<s>", "\u00a0", "a\u00a0b", "c\u3000", "\u2028", "\u0085", "\\end\\", "\\2-grams:", "ngram", "-0.5", "=", "é", "e\u0301", "\xff", "\ufeff", "𝔘"}
+	docs := [][]int32{{0}, {0}}
+	for i := range words[1:] {
+		docs[0], docs[1] = append(docs[0], int32(1+i)), append(docs[1], int32(len(words)-1-i))
+	}
+	m, err := Fit(WittenBell, 3, len(words), 0, docs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := m.WriteARPA(&file, words); err != nil {
+		t.Fatal(err)
+	}
+	r, again, err := ReadARPA(&file)
+	if err != nil || !slices.Equal(again, words) {
+		t.Fatalf("%v, words %q: want %q", err, again, words)
+	}
+	for _, d := range docs {
+		a, _ := m.Nats(d)
+		b, _ := r.Nats(d)
+		if math.Abs(a-b) > 1e-6 {
+			t.Errorf("%v: %v nats, read back %v", d, a, b)
+		}
+	}
+	for _, bad := range []string{"", "a b", "a\tb", "a\n", "\r", " a"} {
+		words[3] = bad
+		if err := m.WriteARPA(&file, words); err == nil || !strings.Contains(err.Error(), "want no blanks") {
+			t.Errorf("word %q: error %v", bad, err)
+		}
+	}
+}
+
 func TestBadARPA(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`\data\`, "data", `no line \data\`},

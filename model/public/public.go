@@ -6,6 +6,7 @@
 package public
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ func loadDecoder(path, attention string) (*Decoder, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		if strings.HasSuffix(path, ".safetensors") {
+		if isTensors(path) {
 			return nil, fmt.Errorf("a file of tensors alone: want the folder that holds it and config.json")
 		}
 		return loadLegacy(path, attention)
@@ -82,6 +83,18 @@ func loadDecoder(path, attention string) (*Decoder, error) {
 		return &Decoder{m, begin}, err
 	}
 	return nil, fmt.Errorf("config.json: model_type %q: want a decoder of %s", modelType, strings.Join(names, ", "))
+}
+
+// isTensors reports whether a file is one of safetensors, by what it begins with: the length of its header, and that.
+func isTensors(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [9]byte
+	_, err = io.ReadFull(f, head[:])
+	return err == nil && head[8] == '{' && binary.LittleEndian.Uint32(head[4:]) == 0 || strings.HasSuffix(path, ".safetensors")
 }
 
 // newDecoder builds the model that c describes from the tensors of src.

@@ -21,11 +21,11 @@ type Limits struct {
 }
 
 func (l *Limits) of(source []int32) int {
-	n := int(l.Ratio*float64(len(source))) + l.Extra
+	n := l.Ratio*float64(len(source)) + float64(l.Extra)
 	if l.Most > 0 {
-		n = min(n, l.Most)
+		n = min(n, float64(l.Most))
 	}
-	return max(n, 0)
+	return int(min(max(n, 0), 1<<30)) // a float64 beyond an int becomes any number
 }
 
 // Sample writes one output for each source, by a sampler; the zero sampler is greedy. Output i draws from a random stream of its own. Outputs are
@@ -82,6 +82,8 @@ type Beam struct {
 	Penalty float64 // 0 prefers short outputs, 1 compares means almost
 }
 
+const maxWidth = 1 << 16
+
 // Output is what a search found.
 type Output struct {
 	Tokens []int32 // without begin and end
@@ -117,8 +119,8 @@ type beam struct {
 
 // Search returns the best output found for each source.
 func (b Beam) Search(t *autograd.Tape, m Model, sources [][]int32, l Limits) ([]Output, error) {
-	if b.Width < 1 || !(b.Penalty >= 0) {
-		return nil, fmt.Errorf("seq2seq: beam of width %d and penalty %v: want at least 1 and 0", b.Width, b.Penalty)
+	if b.Width < 1 || b.Width > maxWidth || !(b.Penalty >= 0) || math.IsInf(b.Penalty, 0) {
+		return nil, fmt.Errorf("seq2seq: beam of width %d and penalty %v: want 1 to %d, and a finite number of at least 0", b.Width, b.Penalty, maxWidth)
 	}
 	st, err := m.Start(t, sources, b.Width)
 	if err != nil {
@@ -193,7 +195,7 @@ func (b Beam) score(logp float64, n int) float64 {
 	return logp / math.Pow(float64(5+n)/6, b.Penalty)
 }
 
-// finish ends the search at the limit, with what is still being written.
+// finish ends the search at the limit, or where nothing can follow, with what is still being written.
 func (x *beam) finish(b Beam) {
 	for _, h := range x.alive {
 		x.ended = append(x.ended, Output{h.tokens, b.score(h.logp, len(h.tokens)), false})
@@ -206,6 +208,10 @@ func (x *beam) extend(b Beam, l Limits, pick *picker, logits []float32, vocab in
 	var all []continuation
 	for r, h := range x.alive {
 		all = pick.append(all, r, h.logp, logits[r*vocab:(r+1)*vocab])
+	}
+	if len(all) == 0 && len(x.ended) == 0 {
+		x.finish(b)
+		return nil
 	}
 	slices.SortFunc(all, byScore)
 	var next []hypothesis
@@ -232,12 +238,13 @@ type picker struct {
 	buf  []float32
 }
 
-// append appends the keep most likely continuations of a hypothesis. A NaN is never one.
+// append appends the keep most likely continuations of a hypothesis. A NaN is never one, nor is what has probability 0; an infinite logit has
+// probability 1, which several share.
 func (p *picker) append(dst []continuation, row int, logp float64, logits []float32) []continuation {
 	p.best = p.best[:0]
 	for i, x := range logits {
 		c := continuation{row, int32(i), float64(x)}
-		if x != x || len(p.best) == p.keep && byScore(p.best[p.keep-1], c) <= 0 {
+		if x != x || x == minusInf || len(p.best) == p.keep && byScore(p.best[p.keep-1], c) <= 0 {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(p.best, c, byScore)
@@ -250,11 +257,31 @@ func (p *picker) append(dst []continuation, row int, logp float64, logits []floa
 		return dst
 	}
 	p.buf = append(p.buf[:0], logits...)
+	sure := 0
+	for i, x := range p.buf {
+		if x != x {
+			p.buf[i] = minusInf
+		} else if x > math.MaxFloat32 {
+			sure++
+		}
+	}
 	top := float32(p.best[0].logp)
-	norm := float64(top) + math.Log(float64(kernel.ExpSum(p.buf, top)))
+	norm := float64(top)
+	if sure == 0 {
+		norm += math.Log(float64(kernel.ExpSum(p.buf, top)))
+	}
 	for _, c := range p.best {
-		c.logp += logp - norm
+		switch {
+		case sure == 0:
+			c.logp += logp - norm
+		case c.logp > math.MaxFloat32:
+			c.logp = logp - math.Log(float64(sure))
+		default:
+			continue
+		}
 		dst = append(dst, c)
 	}
 	return dst
 }
+
+var minusInf = float32(math.Inf(-1))

@@ -43,8 +43,8 @@ type authorship struct {
 
 // New returns the system with the options o.
 func (o Authorship) New() (system.System, error) {
-	if o.Bytes < 64 {
-		return nil, options.Error("bytes", o.Bytes, "an integer of at least 64")
+	if o.Bytes < 64 || o.Bytes > 1<<24 {
+		return nil, options.Error("bytes", o.Bytes, "an integer from 64 to 2^24")
 	}
 	if !slices.Contains(bert.Pools, o.Pool) {
 		return nil, options.Error("pool", o.Pool, strings.Join(bert.Pools, " or "))

@@ -363,14 +363,14 @@ func TestChoose(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for _, c := range []struct{ spec, want string }{
-		{"bert-mlm:length=3", "option length=3: want an integer of at least 4"}, {"bert-mlm:share=1", "option share=1"},
+		{"bert-mlm:length=3", "option length=3: want an integer from 4 to 2^20"}, {"bert-mlm:share=1", "option share=1"},
 		{"bert-mlm:heads=3", "option heads=3: want a divisor of dim, 128"}, {"bert-mlm:positions=alibi", "want none, rope or learned"},
-		{"bert-mlm:pieces=10", "option pieces=10: want an integer of at least 64"}, {"bert-mlm:tokens=1", "option tokens=1"},
+		{"bert-mlm:pieces=10", "option pieces=10: want an integer from 64 to 1048576"}, {"bert-mlm:layers=9223372036854775807", "want an integer from 1 to 1024"}, {"bert-mlm:tokens=9223372036854775807", "want an integer from 16 to 2^24"}, {"bert-mlm:length=9223372036854775807", "want an integer from 4 to 2^20"}, {"bert-mlm:tokens=1", "option tokens=1"},
 		{"bert-mlm:rate=0", "option rate=0"}, {"bert-mlm:dropout=1", "option dropout=1"}, {"bert-mlm:dim=0", "option dim=0"},
 		{"classify:set=imdb", "want banking77 or clinc150"}, {"classify:pool=max", "want first or mean"}, {"classify:examples=-1", "option examples=-1"},
 		{"classify:dropout=-1", "option dropout=-1"}, {"ner:set=conll2003", "want litbank-ner, wnut17 or uner-zh"}, {"ner:span=-1", "option span=-1"},
 		{"ner:layers=0", "option layers=0"}, {"ner:rate=-1", "option rate=-1"},
-		{"authorship:bytes=1", "option bytes=1: want an integer of at least 64"}, {"authorship:pool=last", "option pool=last"}, {"authorship:tokens=2", "option tokens=2"},
+		{"authorship:bytes=1", "option bytes=1: want an integer from 64 to 2^24"}, {"authorship:pool=last", "option pool=last"}, {"authorship:tokens=2", "option tokens=2"},
 		{"authorship:valid=true", "option valid=true: want false"}, {"authorship:examples=-2", "option examples=-2"},
 	} {
 		if _, err := system.New(c.spec); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -45,8 +45,8 @@ type masked struct {
 // New returns the system with the options o.
 func (o Masked) New() (system.System, error) {
 	switch {
-	case o.Length < 4:
-		return nil, options.Error("length", o.Length, "an integer of at least 4")
+	case o.Length < 4 || o.Length > 1<<20:
+		return nil, options.Error("length", o.Length, "an integer from 4 to 2^20")
 	case !(o.Share > 0 && o.Share < 1):
 		return nil, options.Error("share", o.Share, "above 0 to below 1")
 	}

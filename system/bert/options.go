@@ -35,11 +35,11 @@ var size = Size{Dim: 128, Layers: 4, Heads: 4, Positions: "rope", Pieces: 4096}
 
 func (s *Size) check() error {
 	for _, c := range []struct {
-		name     string
-		got, min int
-	}{{"dim", s.Dim, 1}, {"layers", s.Layers, 1}, {"heads", s.Heads, 1}, {"pieces", s.Pieces, 64}} {
-		if c.got < c.min {
-			return options.Error(c.name, c.got, fmt.Sprintf("an integer of at least %d", c.min))
+		name          string
+		got, min, max int
+	}{{"dim", s.Dim, 1, 1 << 16}, {"layers", s.Layers, 1, 1 << 10}, {"heads", s.Heads, 1, 1 << 16}, {"pieces", s.Pieces, 64, 1 << 20}} {
+		if c.got < c.min || c.got > c.max {
+			return options.Error(c.name, c.got, fmt.Sprintf("an integer from %d to %d", c.min, c.max))
 		}
 	}
 	if s.Dim%s.Heads != 0 {
@@ -58,8 +58,8 @@ func (s *Size) config(dropout float64) bert.Config {
 
 func (s *Schedule) check() error {
 	switch {
-	case s.Tokens < 16:
-		return options.Error("tokens", s.Tokens, "an integer of at least 16")
+	case s.Tokens < 16 || s.Tokens > 1<<24:
+		return options.Error("tokens", s.Tokens, "an integer from 16 to 2^24")
 	case !(s.Rate > 0):
 		return options.Error("rate", s.Rate, "a number above 0")
 	case !(s.Dropout >= 0 && s.Dropout < 1):

@@ -47,11 +47,14 @@ const tolerance = 0.05
 // New returns the system with the options o.
 func (o Prose) New() (system.System, error) {
 	for _, x := range []struct {
-		name       string
-		value, min int
-	}{{"params", o.Params, 1}, {"length", o.Length, 2}, {"batch", o.Batch, 1}, {"eval", o.Eval, 1}, {"layers", o.Layers, 1}, {"dim", o.Dim, 1}} {
-		if x.value < x.min {
-			return nil, options.Error(x.name, x.value, fmt.Sprintf("an integer of at least %d", x.min))
+		name            string
+		value, min, max int
+	}{
+		{"params", o.Params, 1, 1 << 32}, {"length", o.Length, 2, 1 << 20}, {"batch", o.Batch, 1, 1 << 20}, {"eval", o.Eval, 1, 1 << 40},
+		{"layers", o.Layers, 1, 1 << 10}, {"dim", o.Dim, 1, 1 << 16},
+	} {
+		if x.value < x.min || x.value > x.max {
+			return nil, options.Error(x.name, x.value, fmt.Sprintf("an integer from %d to %d", x.min, x.max))
 		}
 	}
 	if !(o.Rate > 0) || math.IsInf(o.Rate, 0) {

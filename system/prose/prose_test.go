@@ -148,6 +148,8 @@ func TestErrors(t *testing.T) {
 		want             string
 	}{
 		{"prose:params=0", "full", dir, 10, "option params=0"},
+		{"prose:params=9223372036854775807", "full", dir, 10, "want an integer from 1 to 4294967296"},
+		{"prose:layers=9223372036854775807", "full", dir, 10, "want an integer from 1 to 1024"},
 		{"prose:length=1", "full", dir, 10, "option length=1"},
 		{"prose:rate=0", "full", dir, 10, "option rate=0"},
 		{"prose", "full", "", 10, "no data folder"},

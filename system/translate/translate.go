@@ -70,11 +70,14 @@ func (o Options) New() (system.System, error) {
 		return nil, options.Error("form", o.Form, "sentence, or for bible-en-es chapter")
 	}
 	for _, c := range []struct {
-		name     string
-		got, min int
-	}{{"words", o.Words, 0}, {"dim", o.Dim, 1}, {"layers", o.Layers, 1}, {"heads", o.Heads, 1}, {"tokens", o.Tokens, 0}, {"warmup", o.Warmup, 0}, {"beam", o.Beam, 0}} {
-		if c.got < c.min {
-			return nil, options.Error(c.name, c.got, fmt.Sprintf("an integer of at least %d", c.min))
+		name          string
+		got, min, max int
+	}{
+		{"words", o.Words, 0, 1 << 20}, {"dim", o.Dim, 1, 1 << 16}, {"layers", o.Layers, 1, 1 << 10}, {"heads", o.Heads, 1, 1 << 16},
+		{"tokens", o.Tokens, 0, 1 << 24}, {"warmup", o.Warmup, 0, 1 << 40}, {"beam", o.Beam, 0, 1 << 10},
+	} {
+		if c.got < c.min || c.got > c.max {
+			return nil, options.Error(c.name, c.got, fmt.Sprintf("an integer from %d to %d", c.min, c.max))
 		}
 	}
 	for _, c := range []struct {

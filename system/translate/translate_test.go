@@ -198,13 +198,16 @@ func TestRefuses(t *testing.T) {
 	for _, c := range []struct{ spec, want string }{
 		{"translate:set=wmt", "want bible-en-es or tatoeba-en-zh"},
 		{"translate:set=tatoeba-en-zh,form=chapter", "option form=chapter"},
-		{"translate:dim=0", "option dim=0: want an integer of at least 1"},
+		{"translate:dim=0", "option dim=0: want an integer from 1 to 65536"},
 		{"translate:heads=5", "option heads=5: want a divisor of dim, 128"},
 		{"translate:norm=none", "want pre or post"},
 		{"translate:positions=alibi", "want sinusoidal, learned or rotary"},
 		{"translate:dropout=1", "option dropout=1"},
 		{"translate:rate=0", "option rate=0"},
-		{"translate:tokens=-1", "option tokens=-1: want an integer of at least 0"},
+		{"translate:layers=9223372036854775807", "option layers=9223372036854775807: want an integer from 1 to 1024"},
+		{"translate:tokens=9223372036854775807", "want an integer from 0 to 16777216"},
+		{"translate:beam=9223372036854775807", "want an integer from 0 to 1024"},
+		{"translate:tokens=-1", "option tokens=-1: want an integer from 0 to 16777216"},
 	} {
 		if _, err := system.New(c.spec); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v: want %q", c.spec, err, c.want)

@@ -167,6 +167,9 @@ func TestTrainRefuses(t *testing.T) {
 	}{
 		{256, []string{"<pad>"}, "vocabulary of 256 tokens: want at least 257"},
 		{300, []string{"<s>", "<s>"}, `special token "<s>": want distinct`},
+		{300, []string{"<\xff>"}, `want distinct names of at least two letters, in UTF-8`},
+		{300, []string{""}, `special token "": want distinct`},
+		{-1, nil, "vocabulary of -1 tokens: want at least 256"},
 		{300, []string{"a"}, `special token "a": want distinct names of at least two letters`},
 	} {
 		if _, err := Train(none, c.size, c.special...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -19,8 +19,8 @@ func Train(texts iter.Seq[string], size int, special ...string) (*Tokenizer, err
 	}
 	t := &Tokenizer{}
 	for i, name := range special {
-		if _, byteOf := unspell(name); slices.Index(special, name) != i || byteOf && utf8.RuneCountInString(name) < 2 {
-			return nil, fmt.Errorf("bpe: special token %q: want distinct names of at least two letters", name)
+		if _, byteOf := unspell(name); slices.Index(special, name) != i || byteOf && utf8.RuneCountInString(name) < 2 || !utf8.ValidString(name) {
+			return nil, fmt.Errorf("bpe: special token %q: want distinct names of at least two letters, in UTF-8", name)
 		}
 		t.special = append(t.special, Special{int32(i), name})
 		t.tokens = append(t.tokens, name)

@@ -30,7 +30,8 @@ func (d Document) Words() int {
 const mark = "-DOCSTART-"
 
 // Read reads lines of at least two columns, between tabs or else spaces, of which the first is a word and the last its label. Blank lines
-// end a sentence, lines whose word is -DOCSTART- a document; a file without any is one document. The end of the file ends both.
+// end a sentence, lines whose word is -DOCSTART-, whatever else they hold, a document; a file without any is one document. The end of the file ends
+// both. A byte order mark at the beginning is left out.
 func Read(r io.Reader) ([]Document, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
@@ -52,12 +53,22 @@ func Read(r io.Reader) ([]Document, error) {
 	n := 0
 	for lines.Scan() {
 		n++
-		line := lines.Text()
+		line := strings.TrimRight(lines.Text(), "\r")
+		if n == 1 {
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		if strings.Contains(line, "\r") {
+			return nil, fmt.Errorf("line %d: a carriage return within it: want lines that end in \\n or \\r\\n", n)
+		}
 		if strings.TrimSpace(line) == "" {
 			sentence()
 			continue
 		}
 		cells := split(line)
+		if cells[0] == mark {
+			document()
+			continue
+		}
 		if columns == 0 {
 			columns = len(cells)
 		}
@@ -65,10 +76,6 @@ func Read(r io.Reader) ([]Document, error) {
 			return nil, fmt.Errorf("line %d: %d columns: want %d", n, len(cells), max(columns, 2))
 		}
 		word, tag := cells[0], cells[len(cells)-1]
-		if word == mark {
-			document()
-			continue
-		}
 		if word == "" {
 			return nil, fmt.Errorf("line %d: no word in the first column: want one", n)
 		}
@@ -86,7 +93,6 @@ func Read(r io.Reader) ([]Document, error) {
 
 // split cuts a line at its tabs, or at runs of spaces where it has none. Other white space may be part of a word.
 func split(line string) []string {
-	line = strings.TrimRight(line, "\r")
 	if strings.Contains(line, "\t") {
 		return strings.Split(line, "\t")
 	}

@@ -29,6 +29,16 @@ func TestRead(t *testing.T) {
 		{"a space within a word", "a b\tO\nc\u00a0d\tO\n", "1 1 2"},
 		{"a no-break space between spaces", "c\u00a0d O\n", "1 1 1"},
 		{"nothing", "", "0 0 0"},
+		{"one line of nothing", "\n", "0 0 0"},
+		{"a document mark alone", "-DOCSTART-", "0 0 0"},
+		{"a mark with fewer columns than the rows", "-DOCSTART-\n\na x O\n\n-DOCSTART- O\n\nb x O\n", "2 2 2"},
+		{"a mark in the middle of a sentence", "a O\n-DOCSTART-\nb O", "2 2 2"},
+		{"a mark at the end", "a O\n\n-DOCSTART-\n\n", "1 1 1"},
+		{"a word that begins as the mark", "-DOCSTART-x O\n", "1 1 1"},
+		{"a byte order mark", "\ufeff-DOCSTART- O\n\na O\n-DOCSTART- O\nb O", "2 2 2"},
+		{"a byte order mark alone", "\ufeff", "0 0 0"},
+		{"a byte order mark and a blank line", "\ufeff\r\n\r\na O\r\n", "1 1 1"},
+		{"more than one carriage return at a line's end", "a O\r\r\n\r\r\nb O", "1 2 2"},
 	} {
 		docs, err := Read(strings.NewReader(c.text))
 		if err != nil {
@@ -48,7 +58,12 @@ func TestRead(t *testing.T) {
 	if d := docs[0]; !slices.Equal(d[0].Words, []string{"EU", "rejects"}) || !slices.Equal(d[0].Tags, []string{"B-ORG", "O"}) || d[1].Tags[0] != "B-PER" {
 		t.Errorf("read %v", d)
 	}
+	if d, _ := Read(strings.NewReader("\ufeffEU B-ORG\n")); d[0][0].Words[0] != "EU" {
+		t.Errorf("behind a byte order mark: %q: want EU", d[0][0].Words)
+	}
 	for _, c := range []struct{ text, want string }{
+		{"EU B-ORG\rrejects O\r\rPeter B-PER", "line 1: a carriage return within it"}, {"a O\nb\rc O\n", "line 2: a carriage return"},
+		{"a O\nb  \n", "line 2: 1 columns: want 2"}, {"a\tO\nb\tO\t\n", "line 2: 3 columns: want 2"},
 		{"a x O\nb O\n", "line 2: 2 columns: want 3"}, {"a\n", "line 1: 1 columns: want 2"}, {"a O\n\nb X-y\n", `line 3: label "X-y"`},
 		{"a\tB-\n", `label "B-"`}, {"a\tB\n", `label "B"`}, {"\tO\n", "line 1: no word"}, {"a O\n" + strings.Repeat("x", 1<<21), "line 2: bufio.Scanner: token too long"},
 	} {

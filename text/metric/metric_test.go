@@ -117,6 +117,58 @@ func TestChrFPublished(t *testing.T) {
 	}
 }
 
+// TestEdges: nothing to score, nothing to score against, and references that say the same: a number from 0 to 100 always, and what repeats counts once.
+func TestEdges(t *testing.T) {
+	const line, other = "the cat sat on the mat", "a dog barked at the red car"
+	penalty := func(c, r float64) float64 { return 100 * math.Exp(1-r/c) }
+	for _, c := range []struct {
+		name       string
+		hyps       []string
+		refs       [][]string
+		bleu, chrf float64
+	}{
+		{"both empty", []string{""}, [][]string{{""}}, 0, 0},
+		{"an empty hypothesis", []string{""}, [][]string{{line, other}}, 0, 0},
+		{"blanks alone", []string{" \t\u00a0"}, [][]string{{line}}, 0, 0},
+		{"an empty reference", []string{line}, [][]string{{""}}, 0, 0},
+		{"an empty reference beside a good one", []string{line}, [][]string{{"", line}}, 100, 100},
+		{"the same reference three times", []string{line}, [][]string{{line, line, line}}, 100, 100},
+		{"other blanks", []string{"\u3000the cat  sat on the\u00a0mat \n"}, [][]string{{line}}, 100, 100},
+		{"an empty hypothesis beside a good one", []string{line, ""}, [][]string{{line}, {other}}, penalty(6, 13), 100 * 5 * recall(line, other) / (4 + recall(line, other))},
+		{"a segment with an empty reference beside a good one", []string{line, "x"}, [][]string{{line}, {""}}, 100 * math.Pow(6./7, 0.25), 100},
+	} {
+		for _, tok := range []string{"13a", "zh", "none"} {
+			if got := score(t, bleu(t, tok), c.hyps, c.refs); math.Abs(got-c.bleu) > 1e-6 {
+				t.Errorf("%s: BLEU %s %v: want %v", c.name, tok, got, c.bleu)
+			}
+		}
+		if got := score(t, ChrF2, c.hyps, c.refs); math.Abs(got-c.chrf) > 1e-6 {
+			t.Errorf("%s: chrF %v: want %v", c.name, got, c.chrf)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) { // order and repetition of references change nothing
+		text := rapid.StringMatching(`[ab .]{0,12}`)
+		hyp, list := text.Draw(t, "hypothesis"), rapid.SliceOfN(text, 1, 3).Draw(t, "references")
+		again := append(slices.Clone(list), list...)
+		slices.Reverse(again)
+		for _, m := range []Metric{BLEU{"13a"}, ChrF2} {
+			if a, b := m.Score(m.Count(hyp, list)), m.Score(m.Count(hyp, again)); a != b {
+				t.Fatalf("%T: %v, with the references twice and backwards %v", m, a, b)
+			}
+		}
+	})
+}
+
+// recall is the share of the first line's character n-grams in those of both, averaged over the orders.
+func recall(line, other string) float64 {
+	a, b := len(strings.ReplaceAll(line, " ", "")), len(strings.ReplaceAll(other, " ", ""))
+	sum := 0.0
+	for n := range 6 {
+		sum += float64(a-n) / float64(a-n+b-n)
+	}
+	return sum / 6
+}
+
 // TestTokenizers: the cases that distinguish the tokenisations; both were held against sacreBLEU's own rules, run by Python, on 218,950
 // lines: the test sets bible-en-es and tatoeba-en-zh, random strings, and every character below U+30000 between two letters.
 func TestTokenizers(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
@@ -234,6 +235,32 @@ func FuzzParse(f *testing.F) {
 		}
 		if w, err := Parse(v.String()); err != nil || w.String() != v.String() {
 			t.Fatalf("read back: %v", err)
+		}
+	})
+}
+
+// TestAnyText: of whatever bytes, words are not empty, valid, without blanks and controls, and again the words of themselves.
+func TestAnyText(t *testing.T) {
+	v := learn(t, 60, strings.Repeat("any text of words ", 9))
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+			rapid.StringOf(rapid.SampledFrom([]rune("a-–—’\u0301\u200d\u202e\ufe0f\u00ad\ufffd\ufeff\u2028\u0085\U0001f468한ب你[]#\x00\x1f")))).Draw(t, "text")
+		words := slices.Collect(Words(text))
+		for _, w := range words {
+			if w == "" || !utf8.ValidString(w) || strings.ContainsFunc(w, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+				t.Fatalf("%q: word %q", text, w)
+			}
+		}
+		if again := slices.Collect(Words(strings.Join(words, " "))); !slices.Equal(again, words) {
+			t.Fatalf("%q: words %q, of these %q", text, words, again)
+		}
+		if n := len(v.Encode(text)); n < len(words) {
+			t.Fatalf("%q: %d pieces of %d words", text, n, len(words))
+		}
+		for _, id := range v.Encode(text) {
+			if v.Special(id) && id != v.Unknown {
+				t.Fatalf("%q holds the special piece %s", text, v.Piece(id))
+			}
 		}
 	})
 }
