@@ -109,6 +109,12 @@ func (s *Saved) Floats(n int) []float32 {
 	return x
 }
 
+// Ints returns n int32 of undefined content and remembers them as the next part.
+func (s *Saved) Ints(n int) []int32 { return asInts(s.Floats(n)) }
+
+// PartInts returns the i-th slice, one of Ints.
+func (s *Saved) PartInts(i int) []int32 { return asInts(s.parts[i]) }
+
 // Part returns the i-th slice that Forward asked for.
 func (s *Saved) Part(i int) []float32 { return s.parts[i] }
 

@@ -38,6 +38,9 @@ type CallOf[F Float] struct {
 	Saved *Saved
 	// Aux, unless nil, receives an auxiliary loss, added to what it holds.
 	Aux *F
+	// Frozen, unless nil, is the call from which a definition takes what has no gradient (a target that is held fixed), when
+	// differences of this one stand for a gradient. Mechanisms do not look at it.
+	Frozen *CallOf[F]
 }
 
 // Call is a float32 call, what a mechanism computes.

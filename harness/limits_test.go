@@ -111,7 +111,9 @@ func limitDecode(b *testing.B, mech string, dim, n int) {
 	for at := 0; at < n; at += piece {
 		t := s
 		t.QueryLen, t.KeyLen = 1, min(piece, n-at) // one query a piece: filling the state is not what is timed
-		if err := dec.Extend(ws, st, newCall(&info, t, uint64(at))); err != nil {
+		c := newCall(&info, t, uint64(at))
+		c.EndOfPrompt = at+piece >= n
+		if err := dec.Extend(ws, st, c); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -170,7 +170,7 @@ func fill(ws *attn.Workspace, m attn.Incremental, state attn.State, c *attn.Call
 		from := t % c.KeyLen
 		to := from + end - t
 		asks := from
-		if !info.Selects && !info.Inference {
+		if !info.Inference {
 			asks = to // nothing of the state hangs on queries, and all of them would cost as much as a prefill
 		}
 		w := window(&info, c, asks, from, to)

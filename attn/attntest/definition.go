@@ -124,7 +124,7 @@ func (k *kit) smooth(c *attn.Call, p *plan) bool {
 		for i := range k.info.Inputs {
 			eachRow(k.input(d, i), func(_, _, _ int, row []float32) {
 				for j := range row {
-					row[j] += float32(1e-4 * r.NormFloat64())
+					row[j] += float32(1e-5 * r.NormFloat64()) // some 100 times the rounding of a score
 				}
 			})
 		}

@@ -164,7 +164,7 @@ func (k *kit) begin(p *plan) bool {
 	p.seed = k.Seed<<32 | k.drawn
 	s, ok := k.accept(p.Shape)
 	k.plan = p
-	if !ok {
+	if !ok || s.QueryLen > p.QueryLen && s.QueryLen*s.KeyLen > 1<<20 { // a few queries were to be asked, not all of a long sequence
 		return false
 	}
 	p.Shape = s

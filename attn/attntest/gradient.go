@@ -272,6 +272,7 @@ func (k *kit) directions(d attn.Differentiable, p *plan, share bool) {
 		n = 1
 	}
 	w, r := wide(c), p.rand(5)
+	w.Frozen = wide(c)
 	type result struct{ got, want []float64 }
 	results, scales, top := make([]result, len(parts)), make([]float64, len(parts)), 0.0
 	for i, part := range parts {
@@ -324,6 +325,7 @@ func (k *kit) elements(d attn.Differentiable, p *plan) {
 		return
 	}
 	w := wide(c)
+	w.Frozen = wide(c)
 	for _, part := range parts {
 		ps, n := part.points(w), len(part.got)
 		want, top := make([]float64, n), 0.0

@@ -23,7 +23,7 @@ func mean(lo, hi int) float64 { return float64(lo+hi) / 2 }
 func TestWindowCountsTheTokenItself(t *testing.T) {
 	const n = 40
 	for _, w := range []int{1, 2, 3, 8, 31, 32, 33, n - 1, n, n + 1} {
-		m := mechanism(t, Sliding{Window: w, Dilation: 1})
+		m := mechanism(t, Sliding{Window: w, Dilation: 1, Positions: "absolute"})
 		var causal, both []float64
 		for i := range n {
 			causal = append(causal, mean(max(0, i-w+1), i))
@@ -48,7 +48,7 @@ func TestWindowCountsTheTokenItself(t *testing.T) {
 
 // TestRingFills decodes across the point at which the ring of 8 tokens is full, after prompts of several lengths.
 func TestRingFills(t *testing.T) {
-	m := mechanism(t, Sliding{Window: 8, Dilation: 1})
+	m := mechanism(t, Sliding{Window: 8, Dilation: 1, Positions: "absolute"})
 	value := func(j int) float32 { return 10 + float32(j)/10 }
 	for _, prompt := range []int{0, 6, 7, 8, 9, 20} {
 		st, err := m.NewState(attn.Shape{Batch: 1, Heads: 1, KVHeads: 1, KeyDim: 1, ValueDim: 1, Mask: attn.Causal})
@@ -81,7 +81,7 @@ func TestRingFills(t *testing.T) {
 }
 
 func TestExtendRefuses(t *testing.T) {
-	m := mechanism(t, Sliding{Window: 8, Dilation: 1})
+	m := mechanism(t, Sliding{Window: 8, Dilation: 1, Positions: "absolute"})
 	shape := attn.Shape{Batch: 1, Heads: 1, KVHeads: 1, KeyDim: 1, ValueDim: 1, Mask: attn.Causal}
 	st, err := m.NewState(shape)
 	if err != nil {
@@ -91,7 +91,7 @@ func TestExtendRefuses(t *testing.T) {
 	if err := m.Extend(ws, st, testcall.Small(attn.Causal, 20, 1, 1, count(20)...)); err != nil {
 		t.Fatal(err)
 	}
-	other, err := mechanism(t, Sliding{Window: 9, Dilation: 1}).NewState(shape)
+	other, err := mechanism(t, Sliding{Window: 9, Dilation: 1, Positions: "absolute"}).NewState(shape)
 	if err != nil {
 		t.Fatal(err)
 	}

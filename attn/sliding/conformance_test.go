@@ -9,7 +9,9 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, spec := range []string{"sliding", "sliding:window=9,sinks=2", "sliding:window=20,sinks=1,dilation=3"} {
+	for _, spec := range []string{"sliding", "sliding:window=9,sinks=2", "sliding:window=20,sinks=1,dilation=3",
+		"longformer", "longformer:window=4,global=3", "longformer:window=0,global=40",
+		"sliding:window=9,sinks=2,positions=cache"} {
 		m, err := attn.New(spec)
 		if err != nil {
 			t.Fatal(err)

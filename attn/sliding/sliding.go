@@ -9,13 +9,17 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("sliding", Sliding{Window: 512, Dilation: 1}, Sliding.New) }
+func init() {
+	attn.Register("sliding", Sliding{Window: 512, Dilation: 1, Positions: "absolute"}, Sliding.New)
+}
 
 // Sliding holds the options of sliding-window attention, spelled sliding:window=512,sinks=4,dilation=2.
 type Sliding struct {
 	Window   int `opt:"window"`   // span of the window, the query's own token included; at least 1
 	Sinks    int `opt:"sinks"`    // first keys that every query sees; at least 0
 	Dilation int `opt:"dilation"` // distance between the keys that are seen inside the window; at least 1
+	// Positions is absolute, or cache: keys are rotated by their place among those that are seen (StreamingLLM).
+	Positions string `opt:"positions"`
 }
 
 // most bounds the options: sums of them must not overflow.
@@ -31,6 +35,12 @@ func (o Sliding) New() (attn.Mechanism, error) {
 			return nil, attn.OptionError(c.name, c.value, fmt.Sprintf("an integer from %d to 2^40", c.min))
 		}
 	}
+	if o.Positions == "cache" {
+		return o.streaming()
+	}
+	if o.Positions != "absolute" {
+		return nil, attn.OptionError("positions", o.Positions, "absolute or cache")
+	}
 	m := sliding{Softmax: tile.Softmax{Pattern: o, Window: o.Window, Sinks: o.Sinks}, o: o}
 	m.info = &attn.Info{
 		Name: attn.Spell("sliding", o), Family: "sliding", Title: "Sliding-window attention",
@@ -38,7 +48,7 @@ func (o Sliding) New() (attn.Mechanism, error) {
 		Masks: attn.Causal | attn.Bidirectional, Approximates: true, Budget: "window", Quick: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{
 			Spec: func(s attn.Shape) string {
-				return attn.Spell("sliding", Sliding{Window: max(s.KeyLen, 1), Dilation: 1})
+				return attn.Spell("sliding", Sliding{Window: max(s.KeyLen, 1), Dilation: 1, Positions: "absolute"})
 			},
 			Equals: "full",
 		}},
@@ -177,23 +187,28 @@ func (m sliding) cost(s attn.Shape, p attn.Pass) attn.Cost {
 
 // pairs counts the visible pairs of one head: row by row, since a row's count is a closed form.
 func (o Sliding) pairs(s attn.Shape) int64 {
-	behind, ahead := o.reach(s.Mask)
 	n := int64(0)
 	for i := range s.QueryLen {
-		t := i + s.KeyLen - s.QueryLen
-		end := s.KeyLen
-		if s.Mask == attn.Causal {
-			end = min(end, t+1)
-		}
-		sinks := min(o.Sinks, max(end, 0))
-		// Keys of the window that are no sinks: t - r·Dilation from lo to hi.
-		lo, hi := max(t-behind, sinks), min(t+ahead, end-1)
-		n += int64(sinks)
-		if lo <= hi {
-			n += int64(floor(t-lo, o.Dilation) - floor(t-hi-1, o.Dilation))
-		}
+		n += o.rowPairs(s, i)
 	}
 	return n
+}
+
+// rowPairs counts the keys that query i sees.
+func (o Sliding) rowPairs(s attn.Shape, i int) int64 {
+	behind, ahead := o.reach(s.Mask)
+	t := i + s.KeyLen - s.QueryLen
+	end := s.KeyLen
+	if s.Mask == attn.Causal {
+		end = min(end, t+1)
+	}
+	sinks := min(o.Sinks, max(end, 0))
+	// Keys of the window that are no sinks: t - r·Dilation from lo to hi.
+	lo, hi := max(t-behind, sinks), min(t+ahead, end-1)
+	if lo > hi {
+		return int64(sinks)
+	}
+	return int64(sinks + floor(t-lo, o.Dilation) - floor(t-hi-1, o.Dilation))
 }
 
 // floor returns ⌊a/b⌋ for b > 0.
@@ -235,3 +250,5 @@ func (m sliding) NewState(s attn.Shape) (attn.State, error) {
 func (m sliding) Extend(ws *attn.Workspace, s attn.State, c *attn.Call) error {
 	return m.Softmax.Extend(ws, m.info, s, c)
 }
+
+func rootOf(dim int) float32 { return float32(1 / math.Sqrt(float64(dim))) }

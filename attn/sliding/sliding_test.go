@@ -8,7 +8,12 @@ import (
 	"attnbench/attn/internal/testcall"
 )
 
-var options = []Sliding{{3, 0, 1}, {1, 0, 1}, {40, 3, 1}, {200, 0, 1}, {9, 2, 3}, {70, 40, 2}, {100, 0, 33}, {1 << 30, 0, 1}}
+var options = []Sliding{absolute(3, 0, 1), absolute(1, 0, 1), absolute(40, 3, 1), absolute(200, 0, 1), absolute(9, 2, 3), absolute(70, 40, 2),
+	absolute(100, 0, 33), absolute(1<<30, 0, 1)}
+
+func absolute(window, sinks, dilation int) Sliding {
+	return Sliding{Window: window, Sinks: sinks, Dilation: dilation, Positions: "absolute"}
+}
 
 func mechanism(t *testing.T, o Sliding) sliding {
 	m, err := o.New()

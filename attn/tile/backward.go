@@ -56,7 +56,7 @@ func (a Softmax) backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads, lse [
 	if a.SinkLogit {
 		args.sinkGrad(ws)
 	}
-	attn.Parallel(ws, tasks, a.backwardFloats(c.Shape), args, func(s *attn.Scratch, a *backwardArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, a.backwardFloats(c.Shape)), args, func(s *attn.Scratch, a *backwardArgs, task int) {
 		a.run(s, task)
 	})
 	if a.Forget {
@@ -165,6 +165,19 @@ type backwardHead struct {
 	gf, row, ones []float32 // of forgetting attention
 }
 
+// newHead returns a worker's view with its scratch.
+func (a *backwardArgs) newHead(s *attn.Scratch) backwardHead {
+	dk, dv := a.call.KeyDim, a.call.ValueDim
+	return backwardHead{
+		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
+		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
+		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
+		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
+		roomK: s.Floats(keyBlock * dk), roomV: s.Floats(keyBlock * dv), gk: s.Floats(keyBlock * dk), gv: s.Floats(keyBlock * dv),
+		room: s.Floats(kernel.PackedFloats(dk, keyBlock)), clean: s.Floats(keyBlock * dk),
+	}
+}
+
 // run takes the blocks of keys of a head whose number leaves the task's part as the remainder.
 func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	c := &a.call
@@ -173,15 +186,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	kv := task / a.parts.blocks / a.parts.heads % c.KVHeads
 	row := task / a.parts.blocks / a.parts.heads / c.KVHeads
 	group := c.Heads / c.KVHeads
-	dk, dv := c.KeyDim, c.ValueDim
-	b := backwardHead{
-		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
-		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
-		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
-		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
-		roomK: s.Floats(keyBlock * dk), roomV: s.Floats(keyBlock * dv), gk: s.Floats(keyBlock * dk), gv: s.Floats(keyBlock * dv),
-		room: s.Floats(kernel.PackedFloats(dk, keyBlock)), clean: s.Floats(keyBlock * dk),
-	}
+	b := a.newHead(s)
 	if a.Forget {
 		block, step, ones := a.forgetFloats()
 		b.gf, b.row, b.ones = s.Floats(block), s.Floats(step), s.Floats(ones)
@@ -207,7 +212,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 			for head := kv*group + heads; head < (kv+1)*group; head += a.parts.heads {
 				clear(b.gf)
 				for n := 0; n*Lanes < g.Queries; n++ {
-					a.tile(&b, g, head, n, part)
+					a.tile(&b, g, i, head, n, part)
 				}
 				if a.Forget {
 					copy(a.df[(row*c.Heads+head)*c.KeyLen+g.Key0+b.lo:], b.gf[:b.hi-b.lo])
@@ -296,10 +301,10 @@ func (a *mergeArgs) run(task int) {
 	}
 }
 
-// tile takes the keys of the block that tile n of a query head sees.
-func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, head, n, part int) {
+// tile takes the keys of the block that tile n of a query head of a segment sees.
+func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, part int) {
 	c := &a.call
-	t := tileAt(c, g, head, n)
+	t := tileAt(c, g, segment, head, n)
 	walk := cursor{t, b.p.Next(t, b.lo)}
 	blk, ok := walk.block(b.p, b.hi)
 	if !ok {

@@ -19,6 +19,8 @@ type Cache struct {
 	length   []int // tokens seen, by row
 	capacity int   // slots of each row and head
 	kept     []Kept
+	summary  []float32      // of complete blocks, [batch, kv heads, blocks of capacity, width]
+	chosen   chosenPattern  // of the call that extends it
 	extra    [1]attn.View   // of the call that it makes of itself
 	own      []attn.Segment // of the call that extends it
 	seen     []attn.Segment // the same over the keys that their queries see
@@ -87,13 +89,17 @@ func (a Softmax) slot(n int) int {
 // Len returns the number of tokens that row has seen.
 func (s *Cache) Len(row int) int { return s.length[row] }
 
-// Bytes returns the bytes kept of all tokens held.
+// Bytes returns the bytes kept of all tokens held, and of the summaries of their blocks.
 func (s *Cache) Bytes() int64 {
 	n := int64(0)
 	for _, l := range s.length {
 		n += int64(s.softmax.held(l))
 	}
-	return n * s.tokenBytes()
+	n *= s.tokenBytes()
+	for _, l := range s.length {
+		n += 4 * s.softmax.summaryFloats(s.shape, l)
+	}
+	return n
 }
 
 // tokenBytes returns the bytes kept of one token.
@@ -107,26 +113,34 @@ func (s *Cache) tokenBytes() int64 {
 
 // ReadBytes returns the bytes held of the tokens that the next token of each row sees.
 func (s *Cache) ReadBytes() int64 {
-	if _, dense := s.softmax.Pattern.(Dense); dense {
+	if _, dense := s.softmax.Pattern.(Dense); dense && s.softmax.Reads == nil {
 		return s.Bytes()
 	}
 	n := int64(0)
 	for _, l := range s.length {
 		n += s.softmax.reads(s.shape, l)
 	}
-	return n * 4 * int64(s.shape.KeyDim+s.shape.ValueDim)
+	return 4 * n
 }
 
-// reads returns how many of the n tokens of one sequence the next one sees, summed over the
-// key/value heads; a token counts once for all query heads that share it.
+// reads returns how many floats of the n tokens of one sequence the next one reads.
 func (a Softmax) reads(s attn.Shape, n int) int64 {
+	if a.Reads != nil {
+		return a.Reads(s, n)
+	}
+	return a.tokensRead(s, n) * int64(s.KeyDim+s.ValueDim)
+}
+
+// tokensRead returns how many of the n tokens of one sequence the next one sees, summed over the
+// key/value heads; a token counts once for all query heads that share it.
+func (a Softmax) tokensRead(s attn.Shape, n int) int64 {
 	total, group := int64(0), s.Heads/s.KVHeads
 	counted := make([]bool, n)
 	for h := range s.Heads {
 		if h%group == 0 {
 			clear(counted)
 		}
-		t := Tile{s.Mask, s.Layer, h, n, 1, n + 1}
+		t := Tile{Mask: s.Mask, Layer: s.Layer, Head: h, First: n, Rows: 1, Keys: n + 1}
 		if s.Mask == attn.Cross {
 			t.Keys = n
 		}
@@ -155,9 +169,11 @@ func (s *Cache) Reorder(from []int) error {
 			return fmt.Errorf("%s: reorder from row %d: want 0 to %d", s.name, f, s.shape.Batch-1)
 		}
 	}
-	length := make([]int, len(from))
+	length, summary := make([]int, len(from)), make([]float32, len(s.summary))
+	each := len(summary) / max(1, len(from))
 	for i, f := range from {
 		length[i] = s.length[f]
+		copy(summary[i*each:][:each], s.summary[f*each:])
 	}
 	for k := range s.kept {
 		x := &s.kept[k]
@@ -167,7 +183,7 @@ func (s *Cache) Reorder(from []int) error {
 		}
 		x.data = data
 	}
-	s.length = length
+	s.length, s.summary = length, summary
 	return nil
 }
 
@@ -187,6 +203,10 @@ func (s *Cache) grow(n int) {
 	for i := range s.kept {
 		x := &s.kept[i]
 		x.data = regrow(x.data, s.shape.Batch*x.Heads, old*x.Dim, room*x.Dim)
+	}
+	if m := s.softmax.Summary; m.Block > 0 {
+		width := m.Width(s.shape)
+		s.summary = regrow(s.summary, s.shape.Batch*s.shape.KVHeads, m.blocks(old)*width, m.blocks(room)*width)
 	}
 }
 
@@ -229,8 +249,8 @@ func headMajor(x []float32, batch, time, heads, dim int) attn.View {
 
 var errMask = errors.New("mask is bidirectional: decoding wants causal or cross")
 
-// accepts reports why the call c cannot extend the state.
-func (s *Cache) accepts(name string, c *attn.Call) error {
+// Accepts reports why the call c, of the mechanism with that name, cannot extend the state.
+func (s *Cache) Accepts(name string, c *attn.Call) error {
 	if s.name != name {
 		return fmt.Errorf("state of %s: want one of this mechanism", s.name)
 	}

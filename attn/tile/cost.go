@@ -6,83 +6,88 @@ import "attnbench/attn"
 // heads admit together.
 func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	dk, dv := int64(s.KeyDim), int64(s.ValueDim)
-	batch, heads, kv := int64(s.Batch), int64(s.Heads), int64(s.KVHeads)
-	q := batch * int64(s.QueryLen) * heads
-	k := batch * int64(s.KeyLen) * kv
+	batch := int64(s.Batch)
+	q := batch * int64(s.QueryLen) * int64(s.Heads)
+	k := batch * int64(s.KeyLen) * int64(s.KVHeads)
 	pairs *= batch
 	gates := int64(0) // bytes of the log decays
 	if a.Forget {
-		gates = 4 * batch * int64(s.KeyLen) * heads
+		gates = 4 * batch * int64(s.KeyLen) * int64(s.Heads)
 	}
 	var c attn.Cost
 	switch p {
 	case attn.PassForward:
 		c.FLOPs = 2 * pairs * (dk + dv)
 		c.Bytes = 4*(q+k)*(dk+dv) + gates
-		c.PerWorker = a.forwardScratch(s, s.QueryLen)
-		if c.PerWorker > 0 {
-			c.Shared = bytesOf(a.gateFloats(s))
-		}
 		c.Saved = bytesOf(int(q))
 	case attn.PassBackward:
 		c.FLOPs = 2 * pairs * (3*dk + 2*dv)
 		c.Bytes = 4*(q*(2*dk+2*dv+1)+2*k*(dk+dv)) + 2*gates // q, dq, o, do and the sums; k, v and their gradients
-		if s.Batch > 0 && s.QueryLen > 0 && s.KeyLen > 0 {
-			n := backwardSplit(s)
-			c.Shared = bytesOf(int(q)) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
-			c.PerWorker = 4 * int64(a.backwardFloats(s))
-			c.Shared += bytesOf(a.gateFloats(s)) + bytesOf(a.forgetSums(s))
-			if a.SinkLogit {
-				c.Shared += bytesOf(s.Batch * s.Heads)
-			}
-		}
 	case attn.PassDecode:
-		c = a.decodeCost(s)
 		c.FLOPs = 2 * pairs * (dk + dv)
+		before := s.KeyLen - s.QueryLen
+		state := int64(a.held(before))*int64(s.KVHeads)*(dk+dv) + a.summaryFloats(s, before)
+		if s.QueryLen == 1 {
+			state = a.reads(s, before)
+		}
+		c.Bytes = 4*batch*(state+(dk+dv)*int64(s.QueryLen*(s.Heads+s.KVHeads))) + gates
 	}
+	c.Shared, c.PerWorker = a.Scratch(s, p)
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
-	c.State = 4*batch*tokens*(dk+dv) + gates
-	c.Read = 4*batch*a.reads(s, s.KeyLen)*(dk+dv) + gates
+	c.State = 4*batch*(tokens*(dk+dv)+a.summaryFloats(s, s.KeyLen)) + gates
+	c.Read = 4*batch*a.reads(s, s.KeyLen) + gates
 	return c
 }
 
-// decodeCost returns the bytes of Extend by s.QueryLen tokens.
-func (a Softmax) decodeCost(s attn.Shape) (c attn.Cost) {
-	before, q, dims := s.KeyLen-s.QueryLen, s.QueryLen, s.KeyDim+s.ValueDim
-	state := int64(s.KVHeads) * int64(a.held(before))
-	if q == 1 {
-		state = a.reads(s, before)
+// Scratch returns what a pass takes of the workspace, in bytes: shared, and for each worker.
+func (a Softmax) Scratch(s attn.Shape, p attn.Pass) (shared, worker int64) {
+	switch p {
+	case attn.PassForward:
+		if worker = a.forwardScratch(s, s.QueryLen); worker > 0 {
+			shared = bytesOf(a.gateFloats(s))
+		}
+		return shared, worker
+	case attn.PassDecode:
+		return a.decodeScratch(s)
 	}
-	c.Bytes = 4 * int64(s.Batch) * int64(dims) * (state + int64(q*(s.Heads+s.KVHeads)))
-	if a.Forget {
-		c.Bytes += 4 * int64(s.Batch) * int64(s.Heads) * int64(s.KeyLen)
+	if s.Batch == 0 || s.QueryLen == 0 || s.KeyLen == 0 {
+		return 0, 0
 	}
+	n := backwardSplit(s)
+	shared = bytesOf(s.Batch*s.QueryLen*s.Heads) + bytesOf(n.extraQ(s)) + bytesOf(n.extraKV(s)*s.KeyDim) + bytesOf(n.extraKV(s)*s.ValueDim)
+	shared += bytesOf(a.gateFloats(s)) + bytesOf(a.forgetSums(s))
+	if a.SinkLogit {
+		shared += bytesOf(s.Batch * s.Heads)
+	}
+	return shared, 4 * int64(max(a.reserve, a.backwardFloats(s)))
+}
+
+// decodeScratch returns the bytes of Extend by s.QueryLen tokens.
+func (a Softmax) decodeScratch(s attn.Shape) (shared, worker int64) {
+	before, q := s.KeyLen-s.QueryLen, s.QueryLen
 	if q == 0 || s.Batch == 0 {
-		return c
+		return 0, 0
 	}
 	keys := a.held(s.KeyLen)
 	if limit := a.limit(); limit > 0 && s.KeyLen > limit && q > 1 {
 		keys = a.held(before) + q
 		if before > 0 {
 			n := s.Batch * s.KVHeads * keys
-			c.Shared = bytesOf(n*s.KeyDim) + bytesOf(n*s.ValueDim)
+			shared = bytesOf(n*s.KeyDim) + bytesOf(n*s.ValueDim)
 		}
 	}
-	c.Shared += bytesOf(a.gateFloats(s))
-	if q < few {
-		c.Shared += bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys)))
-		c.PerWorker = 4 * int64(decodeWorkerFloats(s, q))
-	} else {
-		c.PerWorker = a.forwardScratch(s, q)
+	shared += bytesOf(a.gateFloats(s))
+	if q >= few {
+		return shared, a.forwardScratch(s, q)
 	}
-	return c
+	return shared + bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys))), 4 * int64(max(a.reserve, decodeWorkerFloats(s, q)))
 }
 
 func (a Softmax) forwardScratch(s attn.Shape, queries int) int64 {
 	if s.Batch == 0 || queries == 0 {
 		return 0
 	}
-	return 4 * int64(a.forwardFloats(s, forwardGroup(s, queries)))
+	return 4 * int64(max(a.reserve, a.forwardFloats(s, forwardGroup(s, queries))))
 }
 
 // bytesOf returns what a workspace counts for a slice of n floats.

@@ -35,7 +35,7 @@ func (a Softmax) decode(ws *attn.Workspace, c *attn.Call, s *Cache) {
 	args.gates = a.gates(ws, c)
 	args.partial = ws.Floats(decodeFloats(c.Shape, len(c.Segments), queries, args.parts))
 	tasks := len(c.Segments) * c.KVHeads * args.parts
-	attn.Parallel(ws, tasks, decodeWorkerFloats(c.Shape, queries), args, func(s *attn.Scratch, a *decodeArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, decodeWorkerFloats(c.Shape, queries)), args, func(s *attn.Scratch, a *decodeArgs, task int) {
 		a.run(s, task)
 	})
 	args.merge()
@@ -101,7 +101,7 @@ func (a *decodeArgs) run(s *attn.Scratch, task int) {
 				if a.Forget {
 					d.bias.high, d.bias.low = gatesOf(a.gates, c, g, kv*group+h)
 				}
-				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys}
+				t := Tile{c.Mask, c.Layer, kv*group + h, i + g.Offset(), 1, g.Keys, segment, i, g.Pos0}
 				d.block(a.part(segment, kv*group+h, i, part), q[(i*group+h)*dk:][:dk], t, lo, min(lo+step, to))
 			}
 		}

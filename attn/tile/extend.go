@@ -23,6 +23,25 @@ func (a Softmax) Extend(ws *attn.Workspace, info *attn.Info, state attn.State, c
 		return err
 	}
 	c.ZeroPadding()
+	a.extendAll(ws, s, c)
+	return nil
+}
+
+// ExtendOver is Extend of a state that a mechanism keeps beside others: the call, which it has checked, may be of a part of the tokens,
+// and the rest of c.Out stays as it is.
+func (a Softmax) ExtendOver(ws *attn.Workspace, name string, state attn.State, c *attn.Call) error {
+	s, ok := state.(*Cache)
+	if !ok || s == nil {
+		return fmt.Errorf("%s: state is a %T: want one of its own", name, state)
+	}
+	if err := s.Accepts(name, c); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	a.extendAll(ws, s, c)
+	return nil
+}
+
+func (a Softmax) extendAll(ws *attn.Workspace, s *Cache, c *attn.Call) {
 	for place := range places {
 		s.choose(c, place)
 		if len(s.own) == 0 {
@@ -42,7 +61,6 @@ func (a Softmax) Extend(ws *attn.Workspace, info *attn.Info, state attn.State, c
 		}
 		ws.Release(mark)
 	}
-	return nil
 }
 
 // Checked returns the cache that state is, once it and the call are known to fit.
@@ -54,7 +72,7 @@ func Checked(info *attn.Info, state attn.State, c *attn.Call) (*Cache, error) {
 	if !ok || s == nil {
 		return nil, fmt.Errorf("%s: state is a %T: want one of its own", info.Name, state)
 	}
-	if err := s.accepts(info.Name, c); err != nil {
+	if err := s.Accepts(info.Name, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", info.Name, err)
 	}
 	return s, nil
@@ -73,11 +91,13 @@ func Append(ws *attn.Workspace, info *attn.Info, state attn.State, c *attn.Call)
 	return call, nil
 }
 
-// Append takes what the cache keeps of the tokens of c, a and b for the first and the second input, and returns the call that the
+// Append takes what the cache keeps of the tokens of c, in the order in which it keeps its inputs, and returns the call that the
 // queries of c make over all tokens held, its keys and values still those of c. It is good until the next Append.
-func (s *Cache) Append(ws *attn.Workspace, c *attn.Call, a, b attn.View) attn.Call {
+func (s *Cache) Append(ws *attn.Workspace, c *attn.Call, kept ...attn.View) attn.Call {
 	s.choose(c, inCache)
-	s.append(ws, inputs{a, b})
+	var in inputs
+	copy(in[:], kept)
+	s.append(ws, in)
 	call := *c
 	call.Segments, call.KeyLen = s.seen, 0
 	for _, g := range s.seen {
@@ -141,6 +161,9 @@ func (s *Cache) choose(c *attn.Call, place int) {
 	}
 }
 
+// Held returns how many tokens of a row a Cache holds.
+func (s *Cache) Held(row int) int { return s.softmax.held(s.length[row]) }
+
 // serial is the number of floats that are copied by one worker without asking for others.
 const serial = 1 << 16
 
@@ -190,6 +213,9 @@ func (a *appendArgs) run(task int) {
 				copy(kept[i].Row(g.Row, slot, h), a.in[i].Row(g.Row, g.Key0+t, h))
 			}
 		}
+	}
+	if h < s.shape.KVHeads {
+		s.summarise(g.Row, h, n, n+g.Keys)
 	}
 }
 

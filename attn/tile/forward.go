@@ -28,6 +28,18 @@ func (a Softmax) ForwardSums(ws *attn.Workspace, c *attn.Call, lse []float32) {
 	}
 }
 
+// ForwardPart is ForwardSums that leaves rows of c.Out outside of the segments as they are.
+func (a Softmax) ForwardPart(ws *attn.Workspace, c *attn.Call, lse []float32) {
+	a.forward(ws, c, lse, 0)
+}
+
+// Reserve returns a with that many floats a worker asked for in all passes, so that scratch has one closed form in an engine of
+// several.
+func (a Softmax) Reserve(floats int) Softmax {
+	a.reserve = floats
+	return a
+}
+
 // forward computes the segments of at least atLeast queries.
 func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeast int) {
 	n := longest(c)
@@ -42,7 +54,7 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	args.groups = ceil(n, args.tiles*Lanes)
 	args.call.Saved = nil
 	tasks := c.NumSegments() * c.Heads * args.groups
-	attn.Parallel(ws, tasks, a.forwardFloats(c.Shape, args.tiles), args, func(s *attn.Scratch, a *forwardArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, a.forwardFloats(c.Shape, args.tiles)), args, func(s *attn.Scratch, a *forwardArgs, task int) {
 		a.run(s, task)
 	})
 }
@@ -94,7 +106,8 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	c := &a.call
 	group := a.groups - 1 - task%a.groups
 	head := task / a.groups % c.Heads
-	g := c.Segment(task / a.groups / c.Heads)
+	segment := task / a.groups / c.Heads
+	g := c.Segment(segment)
 	first := group * a.tiles
 	n := min(a.tiles, ceil(g.Queries, Lanes)-first)
 	if n <= 0 || g.Queries < a.atLeast {
@@ -108,7 +121,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	}
 	a.head(&f.bias, c, g, head, a.gates)
 	for i := range n {
-		t := tileAt(c, g, head, first+i)
+		t := tileAt(c, g, segment, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
 		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.scale*kernel.Log2E)
 		f.walk[i].t = t

@@ -109,6 +109,11 @@ func (s *Cache) unmarshal(data []byte) error {
 		}
 	}
 	copy(s.length, length)
+	for row, n := range length {
+		for h := range s.shape.KVHeads {
+			s.summarise(row, h, 0, n)
+		}
+	}
 	return nil
 }
 

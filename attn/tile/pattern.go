@@ -18,6 +18,10 @@ type Tile struct {
 	Layer, Head int
 	First, Rows int // position of the first query, number of queries
 	Keys        int // keys of the sequence
+	// Segment is the number of the sequence in the call and Query that of the first query in the sequence: a pattern made for one
+	// call, of what its queries chose, is asked by them.
+	Segment, Query int
+	Pos0           int // of the sequence, as its Segment says
 }
 
 // Last returns the position of the tile's last query.
@@ -79,7 +83,7 @@ func Pairs(p Pattern, s attn.Shape) int64 {
 	n := int64(0)
 	for h := range s.Heads {
 		for q := 0; q < s.QueryLen; q += Lanes {
-			t := Tile{s.Mask, s.Layer, h, q + s.KeyLen - s.QueryLen, min(Lanes, s.QueryLen-q), s.KeyLen}
+			t := Tile{Mask: s.Mask, Layer: s.Layer, Head: h, First: q + s.KeyLen - s.QueryLen, Rows: min(Lanes, s.QueryLen-q), Keys: s.KeyLen, Query: q}
 			n += tilePairs(p, t)
 		}
 	}

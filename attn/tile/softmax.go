@@ -25,6 +25,11 @@ type Softmax struct {
 	// Window and Sinks bound what a Cache keeps: the first Sinks and the last Window tokens of a sequence.
 	// The pattern lets no query see others. Window 0 keeps all.
 	Window, Sinks int
+	// Reads, unless nil, returns how many floats of a sequence of n tokens the next token reads, for a pattern that only a call's
+	// content decides.
+	Reads func(s attn.Shape, n int) int64
+	// Summary is what a Cache keeps of each complete block of keys beside the keys; only without Window.
+	Summary Summary
 	// Linear subtracts from the score of query i and key j their distance |i-j| times the head's Slope (ALiBi).
 	Linear bool
 	// Forget adds the log decays of the tokens from behind a key to a query to their score (see forget.go): Call.Extra[0] holds them,
@@ -34,6 +39,8 @@ type Softmax struct {
 	Cap float64
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
 	SinkLogit bool
+
+	reserve int // floats a worker that are asked for at least: what an engine around this one asks for in its own passes
 }
 
 func (a Softmax) scale(c *attn.Call) float32 {
@@ -75,10 +82,10 @@ func finite(x []float32) bool {
 	return s-s == 0
 }
 
-// tileAt returns tile n of head h in segment g.
-func tileAt(c *attn.Call, g attn.Segment, h, n int) Tile {
+// tileAt returns tile n of head h in segment g, the call's number i.
+func tileAt(c *attn.Call, g attn.Segment, i, h, n int) Tile {
 	q := n * Lanes
-	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys}
+	return Tile{c.Mask, c.Layer, h, q + g.Offset(), min(Lanes, g.Queries-q), g.Keys, i, q, g.Pos0}
 }
 
 // longest returns the largest number of queries in a segment.
@@ -92,3 +99,5 @@ func longest(c *attn.Call) int {
 	}
 	return n
 }
+
+func log(x float32) float32 { return float32(math.Log(float64(x))) }
