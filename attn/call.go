@@ -69,6 +69,18 @@ func (c *CallOf[F]) NumSegments() int {
 	return len(c.Segments)
 }
 
+// NumQueries returns the number of queries in the call, padding apart.
+func (c *CallOf[F]) NumQueries() int {
+	if c.Segments == nil {
+		return c.Batch * c.QueryLen
+	}
+	n := 0
+	for _, g := range c.Segments {
+		n += g.Queries
+	}
+	return n
+}
+
 // Segment returns sequence i of the call.
 func (c *CallOf[F]) Segment(i int) Segment {
 	if c.Segments == nil {

@@ -43,6 +43,9 @@ func (k *kit) definitionOf(m attn.Mask) {
 			before := clone(c)
 			k.compare(c, k.tolerance())
 			k.unchanged(c, before)
+			if c.Aux != nil && *c.Aux != 0 && !k.info.Aux {
+				k.failf("an auxiliary loss of %v: want Info.Aux, or none", *c.Aux)
+			}
 		}
 	}
 	for set := range min(k.every()+1, 8) { // every combination of optional inputs

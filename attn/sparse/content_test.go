@@ -1,6 +1,7 @@
 package sparse
 
 import (
+	"math"
 	"testing"
 
 	"attnbench/attn"
@@ -35,7 +36,7 @@ func TestTopKTies(t *testing.T) {
 	m := testcall.Mechanism(t, "topk:k=2")
 	for range 2 {
 		c := testcall.Small(attn.Causal, 4, 1, 1, 0, 1, 2, 3)
-		c.K.Data[1] = float32(-0.0)
+		c.K.Data[1] = float32(math.Copysign(0, -1))
 		c.K.Data[2] = -c.K.Data[1]
 		testcall.Forward(t, m, c)
 		testcall.Want(t, "all scores 0", c, 0, 0.5, 0.5, 0.5)

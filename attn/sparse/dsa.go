@@ -33,7 +33,7 @@ func (o DSA) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("dsa", o), Family: "sparse", Title: "DeepSeek sparse attention (lightning indexer)", Revision: 1,
 		Paper: "DeepSeek-AI 2025, arXiv:2512.02556", Year: 2025,
-		Masks: attn.Causal, Selects: true, Couples: attn.CouplesHeads, Cost: m.cost,
+		Masks: attn.Causal, Selects: true, Aux: true, Couples: attn.CouplesHeads, Cost: m.cost,
 		Inputs: append(attn.QKV(),
 			attn.Input{Name: "iq", From: attn.QuerySide, Heads: heads, Width: dim, Rotary: true},
 			attn.Input{Name: "ik", From: attn.MemorySide, Heads: attn.OneHead, Width: dim, Rotary: true},
@@ -111,7 +111,7 @@ func (m dsa) Define(c *attn.Call64) error {
 				}
 				for n, p := range target[i] {
 					if p > 0 {
-						*c.Aux += p * (math.Log(p) - (index[i][n] - top - math.Log(sum))) / float64(c.Batch*c.QueryLen)
+						*c.Aux += p * (math.Log(p) - (index[i][n] - top - math.Log(sum))) / float64(c.NumQueries())
 					}
 				}
 			}
@@ -185,7 +185,7 @@ func (m dsa) forward(ws *attn.Workspace, c *attn.Call, index attn.View) {
 		for _, x := range a.loss {
 			sum += float64(x)
 		}
-		*c.Aux += float32(sum / float64(c.Batch*c.QueryLen))
+		*c.Aux += float32(sum / float64(max(1, c.NumQueries())))
 	}
 }
 

@@ -25,7 +25,7 @@ func (m dsa) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 		return nil
 	}
 	a := indexArgs{o: m.o, call: d, grads: *g, lists: l, lse: c.Saved.Part(0), scale: rootOf(c.KeyDim)}
-	a.aux = g.Aux / float32(c.Batch*c.QueryLen)
+	a.aux = g.Aux / float32(max(1, c.NumQueries()))
 	attn.Parallel(ws, c.Batch, int(m.backwardBytes(c.Shape)/4), a, func(s *attn.Scratch, a *indexArgs, task int) { a.run(s, task) })
 	return nil
 }

@@ -60,7 +60,7 @@ func base(name string, m attn.Mechanism) (attn.Info, attn.Defined, error) {
 		return info, nil, fmt.Errorf("%s has buffers that training changes, or no costs: want neither", info.Name)
 	}
 	info.Name = name + "(" + info.Name + ")"
-	info.Approximates, info.Quick, info.Decode, info.Carry, info.Limits = false, false, attn.DecodeNever, nil, nil
+	info.Approximates, info.Quick, info.Decode, info.Carry, info.Limits, info.Budget = false, false, attn.DecodeNever, nil, nil, ""
 	return info, d, nil
 }
 

@@ -121,7 +121,7 @@ func TestFit(t *testing.T) {
 		{"form=digit,fuse=late", "linear"},
 		{"form=digit,fuse=cross", "full"},
 		{"form=digit,fuse=cross,corrupt=both-noise", "sliding:window=8+full+linear"},
-		{"form=digit,input=image", "full|linear"},
+		{"form=digit,input=image", "linear"},
 		{"form=digit,input=sound,test=theo", "full"},
 		{"form=digit,causal=true,frames=raw", "gla"},
 		{"form=match,fuse=late,test=valid", "full"},
