@@ -17,7 +17,7 @@ type Info struct {
 	Inference    bool   // only at inference, on a model trained with another mechanism
 	SeesQuestion bool   // of an evicting method: it has seen the question before it evicts
 	Selects      bool   // chooses keys by content (hard selection)
-	Aux          bool // adds an auxiliary loss of its own to Call.Aux, a mean over the call's queries
+	Aux          bool   // adds an auxiliary loss of its own to Call.Aux, a mean over the call's queries
 	Couples      Coupling
 	Decode       DecodeEquality
 	// RotatesInside: the layer leaves q and k un-rotated and passes the rotation in Call.Rope.
