@@ -86,20 +86,30 @@ func TestMatch(t *testing.T) {
 		if i%2 == 1 {
 			want = &d.test[(i+1)%len(d.test)]
 		}
-		if image != want || sound != &d.test[i] || answer != int32(1-i%2) {
+		if image != want || sound != &d.test[i] || answer != int32(yes-i%2) {
 			t.Errorf("row %d: image of %d, sound of %d, answer %d", i, image.digit, sound.digit, answer)
 		}
 	}
-	yes := 0
+	asked := map[int32]int{}
 	for i := range 400 {
 		p := k.plan(-1, i)
-		if same := p.items[0].from.digit == p.items[1].from.digit; same != (p.labels[2] == 1) {
-			t.Errorf("example %d: labelled %d", i, p.labels[2])
+		want, label := int32(no), p.labels[len(p.labels)-1]
+		switch image, sound := &p.items[0], &p.items[1]; {
+		case len(p.labels) == 2:
+			want = int32(sound.from.digit)
+			asked[-1]++
+		case image.state == missing || sound.state == missing:
+			t.Errorf("example %d: something is missing", i)
+		case image.from.digit == sound.from.digit:
+			want = yes
 		}
-		yes += int(p.labels[2])
+		if label != want {
+			t.Errorf("example %d: labelled %d: want %d", i, label, want)
+		}
+		asked[label]++
 	}
-	if yes < 160 || yes > 240 {
-		t.Errorf("%d of 400 match: want about half", yes)
+	if asked[-1] < 160 || asked[-1] > 240 || asked[yes] < 70 || asked[yes] > 130 {
+		t.Errorf("%d of 400 ask for digits, %d match: want about a half and a quarter", asked[-1], asked[yes])
 	}
 }
 
@@ -142,7 +152,7 @@ func TestRecall(t *testing.T) {
 					word++
 				}
 			}
-			if len(asked) != len(said) || questions != len(said) || g >= 0 && len(said) != k.groups[g].items || len(said) < 8 || len(said) > 20 {
+			if len(asked) != len(said) || questions != len(said) || g >= 0 && len(said) != k.groups[g].items || g >= 0 && len(said) < 8 || len(said) > 20 {
 				t.Errorf("group %d: %d digits, %d questions for %d of them", g, len(said), questions, len(asked))
 			}
 		}
@@ -153,13 +163,17 @@ func TestRecall(t *testing.T) {
 func TestDraw(t *testing.T) {
 	for _, c := range []struct {
 		spec string
+		lose bool
 		want int
-	}{{"fusion", 15}, {"fusion:input=image", 12}, {"fusion:input=sound", 12}, {"fusion:form=match", 9}, {"fusion:corrupt=both-noise", 1}} {
+	}{
+		{"fusion", true, 15}, {"fusion:input=image", true, 12}, {"fusion:input=sound", true, 12}, {"fusion", false, 9},
+		{"fusion:corrupt=both-noise", false, 1}, {"fusion:form=match,corrupt=clean", true, 3},
+	} {
 		x := newFuser(t, c.spec)
 		seen := map[[2]state]bool{}
 		r := rand.New(rand.NewPCG(1, 1))
 		for range 1000 {
-			d := x.draw(r)
+			d := x.draw(r, c.lose)
 			seen[[2]state{d.image, d.sound}] = true
 		}
 		if len(seen) != c.want {

@@ -51,7 +51,7 @@ var defaults = Fusion{
 
 // size is what the steps and the batch of a form are when the options and the fit leave them open.
 var sizes = map[string]struct{ steps, batch int }{
-	"digit": {2000, 64}, "match": {2000, 64}, "recall": {1500, 8},
+	"digit": {2000, 64}, "match": {2000, 64}, "recall": {2000, 16},
 }
 
 const decay = 0.05
@@ -79,7 +79,7 @@ func (o Fusion) New() (system.System, error) {
 	if x.o.Batch == 0 {
 		x.o.Batch = sizes[o.Form].batch
 	}
-	chance := 1 / float64(x.form.answers)
+	chance := x.form.chance
 	metric := func(name string) task.Metric {
 		help := "fraction of the questions that are answered rightly"
 		if name != "" {
@@ -93,7 +93,7 @@ func (o Fusion) New() (system.System, error) {
 	}
 	x.info = system.Info{
 		Name: system.Spell("fusion", o, defaults), Title: "fused digits, " + o.Form, Mech: mech, Steps: sizes[o.Form].steps,
-		Recipe: fmt.Sprintf("fusion 2 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
+		Recipe: fmt.Sprintf("fusion 3 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
 		Sets:   []string{pairsSet, imagesSet, soundsSet}, Metrics: []task.Metric{metric("")}, Floors: x.floors(),
 	}
 	for _, g := range x.form.groups(x, nil) {
