@@ -24,8 +24,6 @@ func (p *plan) text(question bool, words []int32, labels ...int32) {
 // form is a task on pairs.
 type form struct {
 	name    string
-	words   []string
-	answers int
 	chance  float64 // share of right answers that guessing gives
 	missing bool    // it can be answered when an image or a sound is missing
 	// groups are the parts of the test that are scored apart, of so many examples each.
@@ -48,6 +46,20 @@ var forms = []form{digitForm, matchForm, recallForm}
 
 const never = autograd.Ignored
 
+// The words and answers of all forms, so that a model of one can begin another. Behind the digits are no and yes.
+var (
+	words       = append([]string{"which", "digit", "do", "they", "match"}, names...)
+	whichDigit  = []int32{0, 1}
+	doTheyMatch = []int32{2, 3, 4}
+)
+
+const (
+	firstName = 5
+	no        = 10
+	yes       = 11
+	answers   = 12
+)
+
 // byCondition are the groups of forms whose examples are single pairs.
 func byCondition(x *fuser, test []pair) (list []group) {
 	for _, c := range x.conditions {
@@ -58,7 +70,7 @@ func byCondition(x *fuser, test []pair) (list []group) {
 
 // digitForm asks what digit the image, the sound or both are of.
 var digitForm = form{
-	name: "digit", words: []string{"which", "digit"}, answers: len(digits), chance: 0.1, missing: true, groups: byCondition,
+	name: "digit", chance: 0.1, missing: true, groups: byCondition,
 	training: func(x *fuser, list []pair, first int, r *rand.Rand) plan {
 		return x.digit(&list[first], x.draw(r, len(x.conditions) > 1), r.Uint64(), true)
 	},
@@ -69,7 +81,7 @@ var digitForm = form{
 
 func (x *fuser) digit(p *pair, when condition, seed uint64, vary bool) (out plan) {
 	out.items = both(p, p, when, seed, vary)
-	out.text(true, []int32{0, 1}, never, int32(p.digit))
+	out.text(true, whichDigit, never, int32(p.digit))
 	return out
 }
 
@@ -81,16 +93,10 @@ func both(image, sound *pair, when condition, seed uint64, vary bool) []item {
 	}
 }
 
-// The answers of matchForm behind the digits.
-const (
-	no  = 10
-	yes = 11
-)
-
 // matchForm asks whether the sound is of the image's digit. Half of its training asks for digits instead, of an image or a sound alone too: yes and no say too little to
 // learn digits from.
 var matchForm = form{
-	name: "match", words: append(slices.Clone(digitForm.words), "do", "they", "match"), answers: len(digits) + 2, chance: 0.5, groups: byCondition,
+	name: "match", chance: 0.5, groups: byCondition,
 	training: func(x *fuser, list []pair, first int, r *rand.Rand) plan {
 		if r.IntN(2) == 0 {
 			return x.digit(&list[first], x.draw(r, true), r.Uint64(), true)
@@ -127,14 +133,14 @@ func (x *fuser) match(image, sound *pair, when condition, seed uint64, vary bool
 	if image.digit == sound.digit {
 		answer = yes
 	}
-	out.text(true, []int32{2, 3, 4}, never, never, answer)
+	out.text(true, doTheyMatch, never, never, answer)
 	return out
 }
 
 // recallForm shows a row of digits, each as an image, a sound and then a name, and asks by their names, all in another order, what digits they were. In training each
 // name is asked for its digit where it stands as well, and most rows are short: their number is even on a logarithmic scale from 1.
 var recallForm = form{
-	name: "recall", words: names, answers: len(digits), chance: 0.1, missing: true,
+	name: "recall", chance: 0.1, missing: true,
 	groups: func(x *fuser, test []pair) (list []group) {
 		for _, n := range x.lengths() {
 			list = append(list, group{name: fmt.Sprint(n), items: n, count: (recallQuestions + n - 1) / n})
@@ -172,11 +178,11 @@ func (x *fuser) recall(list []pair, n int, r *rand.Rand, training bool) (out pla
 		if training {
 			label = int32(p.digit)
 		}
-		out.text(false, []int32{int32(name)}, label)
+		out.text(false, []int32{int32(firstName + name)}, label)
 		asked = append(asked, p)
 	}
 	for _, i := range r.Perm(n) {
-		out.text(true, []int32{int32(called[i])}, int32(asked[i].digit))
+		out.text(true, []int32{int32(firstName + called[i])}, int32(asked[i].digit))
 	}
 	return out
 }

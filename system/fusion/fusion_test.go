@@ -243,6 +243,47 @@ func TestScore(t *testing.T) {
 	}
 }
 
+// TestInit: a model begins where one of another form ended, and says so in its checkpoints.
+func TestInit(t *testing.T) {
+	dir, first := write(t, files()), filepath.Join(t.TempDir(), "first.ckpt")
+	if _, err := newFuser(t, "fusion:form=digit"+small).Fit(t.Context(), system.Fit{Data: dir, Mech: "full", Seed: 1, Steps: 3, Checkpoint: first}); err != nil {
+		t.Fatal(err)
+	}
+	x := newFuser(t, "fusion:form=recall,items=8,rate=1e-30"+small+",init="+first) // so low a rate that nothing moves
+	second := filepath.Join(t.TempDir(), "second.ckpt")
+	fit := system.Fit{Data: dir, Mech: "full", Seed: 2, Steps: 1, Checkpoint: second}
+	if _, err := x.Fit(t.Context(), fit); err != nil {
+		t.Fatal(err)
+	}
+	a, err := train.ReadCheckpoint(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := train.ReadCheckpoint(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := x.model("full", 1<<10, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		was, err1 := a.Tensor(p.Name, p.Shape)
+		is, err2 := b.Tensor(p.Name, p.Shape)
+		if err1 != nil || err2 != nil || !slices.Equal(was, is) {
+			t.Errorf("%s: not what it was (%v, %v)", p.Name, err1, err2)
+		}
+	}
+	for _, c := range []struct{ spec, err string }{
+		{"fusion:form=match" + small + ",init=" + first + "x", "option init: "},
+		{"fusion:form=match,init=" + first, "option init: " + first + ": tensor "},
+	} {
+		if _, err := newFuser(t, c.spec).Fit(t.Context(), system.Fit{Data: dir, Mech: "full", Steps: 1}); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v: want %q", c.spec, err, c.err)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	for _, c := range []struct{ spec, err string }{
 		{"form=sum", "option form=sum: want digit, match or recall"},
