@@ -107,9 +107,9 @@ func (x *fuser) nearestScore(train, test []pair, kinds ...fusion.Kind) []task.Va
 			}
 			answer := guess[kinds[0]]
 			if len(kinds) == 2 {
-				answer = 0
+				answer = no
 				if guess[0] == guess[1] {
-					answer = 1
+					answer = yes
 				}
 			}
 			s.tallies[g].count++

@@ -2,6 +2,7 @@ package fusion
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -23,9 +24,8 @@ func (p *plan) text(question bool, words []int32, labels ...int32) {
 // form is a task on pairs.
 type form struct {
 	name    string
-	words   []string
-	answers int
-	missing bool // it can be answered when an image or a sound is missing
+	chance  float64 // share of right answers that guessing gives
+	missing bool    // it can be answered when an image or a sound is missing
 	// groups are the parts of the test that are scored apart, of so many examples each.
 	groups func(x *fuser, test []pair) []group
 	// training draws an example.
@@ -46,6 +46,20 @@ var forms = []form{digitForm, matchForm, recallForm}
 
 const never = autograd.Ignored
 
+// The words and answers of all forms, so that a model of one can begin another. Behind the digits are no and yes.
+var (
+	words       = append([]string{"which", "digit", "do", "they", "match"}, names...)
+	whichDigit  = []int32{0, 1}
+	doTheyMatch = []int32{2, 3, 4}
+)
+
+const (
+	firstName = 5
+	no        = 10
+	yes       = 11
+	answers   = 12
+)
+
 // byCondition are the groups of forms whose examples are single pairs.
 func byCondition(x *fuser, test []pair) (list []group) {
 	for _, c := range x.conditions {
@@ -56,9 +70,9 @@ func byCondition(x *fuser, test []pair) (list []group) {
 
 // digitForm asks what digit the image, the sound or both are of.
 var digitForm = form{
-	name: "digit", words: []string{"which", "digit"}, answers: len(digits), missing: true, groups: byCondition,
+	name: "digit", chance: 0.1, missing: true, groups: byCondition,
 	training: func(x *fuser, list []pair, first int, r *rand.Rand) plan {
-		return x.digit(&list[first], x.draw(r), r.Uint64(), true)
+		return x.digit(&list[first], x.draw(r, len(x.conditions) > 1), r.Uint64(), true)
 	},
 	test: func(x *fuser, list []pair, g group, i int) plan {
 		return x.digit(&list[i], g.when, uint64(i), false)
@@ -67,7 +81,7 @@ var digitForm = form{
 
 func (x *fuser) digit(p *pair, when condition, seed uint64, vary bool) (out plan) {
 	out.items = both(p, p, when, seed, vary)
-	out.text(true, []int32{0, 1}, never, int32(p.digit))
+	out.text(true, whichDigit, never, int32(p.digit))
 	return out
 }
 
@@ -79,15 +93,19 @@ func both(image, sound *pair, when condition, seed uint64, vary bool) []item {
 	}
 }
 
-// matchForm asks whether the sound is of the image's digit. The answer is 1 for yes.
+// matchForm asks whether the sound is of the image's digit. Half of its training asks for digits instead, of an image or a sound alone too: yes and no say too little to
+// learn digits from.
 var matchForm = form{
-	name: "match", words: []string{"do", "they", "match"}, answers: 2, groups: byCondition,
+	name: "match", chance: 0.5, groups: byCondition,
 	training: func(x *fuser, list []pair, first int, r *rand.Rand) plan {
+		if r.IntN(2) == 0 {
+			return x.digit(&list[first], x.draw(r, true), r.Uint64(), true)
+		}
 		image := &list[first]
 		if r.IntN(2) == 0 {
 			image = other(list, first, r.IntN(len(list)))
 		}
-		return x.match(image, &list[first], x.draw(r), r.Uint64(), true)
+		return x.match(image, &list[first], x.draw(r, false), r.Uint64(), true)
 	},
 	// Half of the rows are as they are, the even ones, counted from 0. The others have the image of the next row of another digit.
 	test: func(x *fuser, list []pair, g group, i int) plan {
@@ -111,18 +129,18 @@ func other(list []pair, of, i int) *pair {
 
 func (x *fuser) match(image, sound *pair, when condition, seed uint64, vary bool) (out plan) {
 	out.items = both(image, sound, when, seed, vary)
-	answer := int32(0)
+	answer := int32(no)
 	if image.digit == sound.digit {
-		answer = 1
+		answer = yes
 	}
-	out.text(true, []int32{0, 1, 2}, never, never, answer)
+	out.text(true, doTheyMatch, never, never, answer)
 	return out
 }
 
 // recallForm shows a row of digits, each as an image, a sound and then a name, and asks by their names, all in another order, what digits they were. In training each
-// name is asked for its digit where it stands as well.
+// name is asked for its digit where it stands as well, and most rows are short: their number is even on a logarithmic scale from 1.
 var recallForm = form{
-	name: "recall", words: names, answers: len(digits), missing: true,
+	name: "recall", chance: 0.1, missing: true,
 	groups: func(x *fuser, test []pair) (list []group) {
 		for _, n := range x.lengths() {
 			list = append(list, group{name: fmt.Sprint(n), items: n, count: (recallQuestions + n - 1) / n})
@@ -130,7 +148,7 @@ var recallForm = form{
 		return list
 	},
 	training: func(x *fuser, list []pair, _ int, r *rand.Rand) plan {
-		return x.recall(list, leastItems+r.IntN(x.o.Items-leastItems+1), r, true)
+		return x.recall(list, int(math.Exp(r.Float64()*math.Log(float64(x.o.Items+1)))), r, true)
 	},
 	test: func(x *fuser, list []pair, g group, i int) plan {
 		return x.recall(list, g.items, rand.New(rand.NewPCG(uint64(g.items), uint64(i))), false)
@@ -138,7 +156,7 @@ var recallForm = form{
 }
 
 const (
-	leastItems      = 8
+	leastItems      = 8   // of the test
 	recallQuestions = 512 // of the test, at each length
 )
 
@@ -155,33 +173,34 @@ func (x *fuser) recall(list []pair, n int, r *rand.Rand, training bool) (out pla
 	var asked []*pair
 	for _, name := range called {
 		p := &list[r.IntN(len(list))]
-		out.items = append(out.items, both(p, p, x.draw(r), r.Uint64(), training)...)
+		out.items = append(out.items, both(p, p, x.draw(r, len(x.conditions) > 1), r.Uint64(), training)...)
 		label := never
 		if training {
 			label = int32(p.digit)
 		}
-		out.text(false, []int32{int32(name)}, label)
+		out.text(false, []int32{int32(firstName + name)}, label)
 		asked = append(asked, p)
 	}
 	for _, i := range r.Perm(n) {
-		out.text(true, []int32{int32(called[i])}, int32(asked[i].digit))
+		out.text(true, []int32{int32(firstName + called[i])}, int32(asked[i].digit))
 	}
 	return out
 }
 
-// draw returns a condition: the one that models are trained under, or any. The image is missing a third of the time and the sound another, so that a model of
+// draw returns a condition: the one that models are trained under, or any. With lose, the image is missing a third of the time and the sound another, so that a model of
 // both learns to do without the easier one (Neverova et al. 2016, arXiv:1501.00102, "ModDrop"); what a model of one is given is not.
-func (x *fuser) draw(r *rand.Rand) condition {
-	if len(x.conditions) == 1 {
-		return x.conditions[0]
-	}
+func (x *fuser) draw(r *rand.Rand, lose bool) condition {
 	c := condition{image: state(r.IntN(int(missing))), sound: state(r.IntN(int(missing)))}
-	switch lost := r.IntN(3); {
-	case !x.form.missing:
-	case lost == 0 && x.o.Input != "image":
-		c.image = missing
-	case lost == 1 && x.o.Input != "sound":
-		c.sound = missing
+	if len(x.conditions) == 1 {
+		c = x.conditions[0]
+	}
+	if lose {
+		switch lost := r.IntN(3); {
+		case lost == 0 && x.o.Input != "image":
+			c.image = missing
+		case lost == 1 && x.o.Input != "sound":
+			c.sound = missing
+		}
 	}
 	return c
 }

@@ -42,6 +42,8 @@ type Fusion struct {
 	Batch   int     `opt:"batch"`   // examples a step; 0 for the form's own
 	Rate    float64 `opt:"rate"`    // peak learning rate
 	Dropout float64 `opt:"dropout"` // of embeddings, of sublayers and before the answer
+
+	Init options.Path `opt:"init"` // checkpoint of a model of the same sizes, of any form, to start from; empty to start from nothing
 }
 
 var defaults = Fusion{
@@ -51,7 +53,7 @@ var defaults = Fusion{
 
 // size is what the steps and the batch of a form are when the options and the fit leave them open.
 var sizes = map[string]struct{ steps, batch int }{
-	"digit": {2000, 64}, "match": {2000, 64}, "recall": {1500, 8},
+	"digit": {2000, 64}, "match": {2000, 64}, "recall": {2000, 16},
 }
 
 const decay = 0.05
@@ -79,7 +81,7 @@ func (o Fusion) New() (system.System, error) {
 	if x.o.Batch == 0 {
 		x.o.Batch = sizes[o.Form].batch
 	}
-	chance := 1 / float64(x.form.answers)
+	chance := x.form.chance
 	metric := func(name string) task.Metric {
 		help := "fraction of the questions that are answered rightly"
 		if name != "" {
@@ -93,7 +95,7 @@ func (o Fusion) New() (system.System, error) {
 	}
 	x.info = system.Info{
 		Name: system.Spell("fusion", o, defaults), Title: "fused digits, " + o.Form, Mech: mech, Steps: sizes[o.Form].steps,
-		Recipe: fmt.Sprintf("fusion 2 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
+		Recipe: fmt.Sprintf("fusion 4 %+v decay %v image %v %v sound %v %v moves %v speeds %v questions %v", x.o, decay, imageNoise, imageHole, soundNoise, soundHole, moves, speeds, recallQuestions),
 		Sets:   []string{pairsSet, imagesSet, soundsSet}, Metrics: []task.Metric{metric("")}, Floors: x.floors(),
 	}
 	for _, g := range x.form.groups(x, nil) {
@@ -177,7 +179,7 @@ func (x *fuser) config() fusion.Config {
 	n := side / o.Patch
 	return fusion.Config{
 		Image: o.Input != "sound", Sound: o.Input != "image", Patches: n * n, PatchWidth: o.Patch * o.Patch, FrameWidth: x.render.frameWidth(),
-		Words: len(x.form.words), Classes: x.form.answers, Fuse: o.Fuse, Dim: o.Dim, Layers: o.Layers, Readers: o.Readers, Heads: o.Heads, MLPWidth: 4 * o.Dim,
+		Words: len(words), Classes: answers, Fuse: o.Fuse, Dim: o.Dim, Layers: o.Layers, Readers: o.Readers, Heads: o.Heads, MLPWidth: 4 * o.Dim,
 		Causal: o.Causal, Dropout: o.Dropout,
 	}
 }
@@ -221,6 +223,10 @@ func (x *fuser) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
 	if err != nil {
 		return system.Result{}, err
 	}
+	origin, err := start(m, string(x.o.Init))
+	if err != nil {
+		return system.Result{}, fmt.Errorf("option init: %w", err)
+	}
 	k.info = task.Info{Name: x.info.Name, Metrics: x.info.Metrics, Data: fmt.Sprintf("%d/%d pairs", len(training), len(test))}
 	steps := f.Steps
 	if steps == 0 {
@@ -228,7 +234,7 @@ func (x *fuser) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
 	}
 	r, err := train.Run(ctx, train.Config{
 		Settings: train.Settings{Steps: steps, Batch: x.o.Batch, Rate: x.o.Rate, Warmup: steps / 10, Decay: decay, Clip: 1, Beta2: 0.98},
-		Model:    &trained{Model: m, k: k}, Task: k, Seed: f.Seed, Recipe: fmt.Sprintf("%.8x", sha256.Sum256([]byte(x.info.Recipe))), Variant: variant,
+		Model:    &trained{Model: m, k: k}, Task: k, Seed: f.Seed, Recipe: fmt.Sprintf("%.8x", sha256.Sum256([]byte(x.info.Recipe))), Variant: variant + origin,
 		Progress: f.Progress, Checkpoint: f.Checkpoint, CheckpointEvery: 100,
 	})
 	if err != nil {
@@ -241,6 +247,33 @@ func (x *fuser) Fit(ctx context.Context, f system.Fit) (system.Result, error) {
 		Values: append(r.Metrics, task.Value{Unit: unitTokens, Value: float64(tested), Count: 1}),
 		Params: nn.Count(m.Params()), Steps: r.Steps, Seconds: r.Seconds,
 	}, nil
+}
+
+// start gives m the tensors of a checkpoint, unless path is empty, and returns what a run that begins there differs in from others.
+func start(m *fusion.Model, path string) (origin string, err error) {
+	if path == "" {
+		return "", nil
+	}
+	c, err := train.ReadCheckpoint(path)
+	if err != nil {
+		return "", err
+	}
+	if err := c.Restore(m.Params()); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	sum := sha256.New()
+	for _, b := range m.Buffers() {
+		data, err := c.Tensor(b.Name, []int{len(b.Data)})
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		copy(b.Data, data)
+		fmt.Fprint(sum, b.Data)
+	}
+	for _, p := range m.Params() {
+		fmt.Fprint(sum, p.Data)
+	}
+	return fmt.Sprintf(" from %.8x", sum.Sum(nil)), nil
 }
 
 // longest returns the tokens of the longest example of the test, and a bound on those of any.
@@ -265,7 +298,7 @@ func (x *fuser) longest(k *batches, d *data) (tested, bound int) {
 	if x.form.name == "recall" {
 		return tested, x.o.Items * (bound + 2)
 	}
-	return tested, bound + len(x.form.words)
+	return tested, bound + len(doTheyMatch)
 }
 
 // tokens returns how many tokens an item has, at most, when its sound is stretched.

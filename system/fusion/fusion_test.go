@@ -20,7 +20,6 @@ import (
 	"testing"
 
 	_ "attnbench/attn/all"
-	"attnbench/model/fusion"
 	"attnbench/system"
 	"attnbench/task"
 	"attnbench/train"
@@ -212,167 +211,6 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// loaded are the made-up sets, read.
-func loaded(t *testing.T) *data {
-	t.Helper()
-	d, err := load(&system.Fit{Data: write(t, files())})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// TestParts: parts are disjoint, as the set has them or by speaker.
-func TestParts(t *testing.T) {
-	d := loaded(t)
-	for _, c := range []struct {
-		name        string
-		train, test int
-	}{{"test", 20, 10}, {"valid", 20, 10}, {"theo", 30, 10}, {"george", 20, 20}, {"lucas", 40, 0}} {
-		training, test := d.part(c.name)
-		if len(training) != c.train || len(test) != c.test {
-			t.Errorf("%s: %d and %d: want %d and %d", c.name, len(training), len(test), c.train, c.test)
-		}
-		for _, p := range training {
-			if slices.ContainsFunc(test, func(q pair) bool { return q.speaker == p.speaker }) {
-				t.Errorf("%s: %s in training and in the test", c.name, p.speaker)
-			}
-		}
-	}
-}
-
-// TestTraining: an epoch has each pair once, another epoch in another order; a batch is a function of seed and step alone.
-func TestTraining(t *testing.T) {
-	d := loaded(t)
-	x := newFuser(t, "fusion")
-	k := newBatches(x, d.train, d.test, 5)
-	var orders []string
-	for epoch := range 2 {
-		seen := map[*pair]bool{}
-		order := ""
-		for step := range 4 {
-			b := k.Train(5, epoch*4+step, 5)
-			for row := range b.Rows {
-				p := k.plan(int(b.Tokens[row*b.Length]), int(b.Tokens[row*b.Length+1]))
-				seen[p.items[0].from] = true
-				order += fmt.Sprint(p.items[0].from.digit)
-			}
-		}
-		if len(seen) != 20 {
-			t.Errorf("epoch %d has %d pairs: want 20", epoch, len(seen))
-		}
-		orders = append(orders, order)
-	}
-	if orders[0] == orders[1] {
-		t.Errorf("both epochs in order %s", orders[0])
-	}
-	late := k.Train(5, 9, 5)
-	k.Train(5, 0, 5)
-	if again := newBatches(x, d.train, d.test, 5).Train(5, 9, 5); !slices.Equal(late.Labels, again.Labels) || !slices.Equal(late.Tokens, again.Tokens) {
-		t.Error("the batch of a step depends on what was asked before")
-	}
-}
-
-// TestMatch: half of the test's rows are as they are, the others have the image of the next row of another digit; about half of the training does.
-func TestMatch(t *testing.T) {
-	d := loaded(t)
-	x := newFuser(t, "fusion:form=match")
-	if len(x.conditions) != 7 {
-		t.Errorf("%d conditions: want those without anything missing, 7", len(x.conditions))
-	}
-	k := newBatches(x, d.train, d.test, 5)
-	for i := range d.test {
-		p := k.plan(1, i)
-		image, sound, answer := p.items[0].from, p.items[1].from, p.labels[2]
-		want := &d.test[i]
-		if i%2 == 1 {
-			want = &d.test[(i+1)%len(d.test)]
-		}
-		if image != want || sound != &d.test[i] || answer != int32(1-i%2) {
-			t.Errorf("row %d: image of %d, sound of %d, answer %d", i, image.digit, sound.digit, answer)
-		}
-	}
-	yes := 0
-	for i := range 400 {
-		p := k.plan(-1, i)
-		if same := p.items[0].from.digit == p.items[1].from.digit; same != (p.labels[2] == 1) {
-			t.Errorf("example %d: labelled %d", i, p.labels[2])
-		}
-		yes += int(p.labels[2])
-	}
-	if yes < 160 || yes > 240 {
-		t.Errorf("%d of 400 match: want about half", yes)
-	}
-}
-
-// TestRecall: names are used once, each question has one answer, that of the digit so named, and one who only reads gets all right.
-func TestRecall(t *testing.T) {
-	d := loaded(t)
-	x := newFuser(t, "fusion:form=recall,items=20")
-	if got := x.lengths(); !slices.Equal(got, []int{8, 16, 20}) {
-		t.Errorf("lengths %v", got)
-	}
-	if distinct := slices.Compact(slices.Sorted(slices.Values(names))); len(distinct) != len(names) {
-		t.Errorf("%d names, %d distinct", len(names), len(distinct))
-	}
-	k := newBatches(x, d.train, d.test, 5)
-	for g := -1; g < 3; g++ {
-		for i := range 30 {
-			p := k.plan(g, i)
-			said := map[int32]int{}
-			var last *pair
-			word, asked, questions := 0, map[int32]bool{}, 0
-			for _, it := range p.items {
-				switch {
-				case it.kind != fusion.Text:
-					last = it.from
-				case !it.question:
-					if _, twice := said[it.words[0]]; twice || questions > 0 {
-						t.Fatalf("name %d twice, or behind a question", it.words[0])
-					}
-					said[it.words[0]] = last.digit
-					if want := never; g < 0 && p.labels[word] != int32(last.digit) || g >= 0 && p.labels[word] != want {
-						t.Errorf("group %d: label %d where %d is named", g, p.labels[word], last.digit)
-					}
-					word++
-				default:
-					questions++
-					asked[it.words[0]] = true
-					if p.labels[word] != int32(said[it.words[0]]) {
-						t.Errorf("question %d: answer %d: want %d", it.words[0], p.labels[word], said[it.words[0]])
-					}
-					word++
-				}
-			}
-			if len(asked) != len(said) || questions != len(said) || g >= 0 && len(said) != k.groups[g].items || len(said) < 8 || len(said) > 20 {
-				t.Errorf("group %d: %d digits, %d questions for %d of them", g, len(said), questions, len(asked))
-			}
-		}
-	}
-}
-
-// TestDraw: all states are drawn, and of what a model is given something is always there.
-func TestDraw(t *testing.T) {
-	for _, c := range []struct {
-		spec string
-		want int
-	}{{"fusion", 15}, {"fusion:input=image", 12}, {"fusion:input=sound", 12}, {"fusion:form=match", 9}, {"fusion:corrupt=both-noise", 1}} {
-		x := newFuser(t, c.spec)
-		seen := map[[2]state]bool{}
-		r := rand.New(rand.NewPCG(1, 1))
-		for range 1000 {
-			d := x.draw(r)
-			seen[[2]state{d.image, d.sound}] = true
-		}
-		if len(seen) != c.want {
-			t.Errorf("%s: %d conditions: want %d", c.spec, len(seen), c.want)
-		}
-		if seen[[2]state{missing, missing}] {
-			t.Errorf("%s: image and sound missing", c.spec)
-		}
-	}
-}
-
 // TestScore: by group, over batches of unlike sizes (4, 4 and 1 with 4, 4 and 0 right are 8 of 9).
 func TestScore(t *testing.T) {
 	s := &score{groups: []group{{name: "a"}, {name: "b"}}, tallies: make([]tally, 2)}
@@ -402,6 +240,47 @@ func TestScore(t *testing.T) {
 	}
 	if err := s.Add(task.Batch{Tokens: make([]int32, 3), Labels: make([]int32, 3), Rows: 1, Length: 3}, nil, nil); err == nil {
 		t.Error("no losses: want an error")
+	}
+}
+
+// TestInit: a model begins where one of another form ended, and says so in its checkpoints.
+func TestInit(t *testing.T) {
+	dir, first := write(t, files()), filepath.Join(t.TempDir(), "first.ckpt")
+	if _, err := newFuser(t, "fusion:form=digit"+small).Fit(t.Context(), system.Fit{Data: dir, Mech: "full", Seed: 1, Steps: 3, Checkpoint: first}); err != nil {
+		t.Fatal(err)
+	}
+	x := newFuser(t, "fusion:form=recall,items=8,rate=1e-30"+small+",init="+first) // so low a rate that nothing moves
+	second := filepath.Join(t.TempDir(), "second.ckpt")
+	fit := system.Fit{Data: dir, Mech: "full", Seed: 2, Steps: 1, Checkpoint: second}
+	if _, err := x.Fit(t.Context(), fit); err != nil {
+		t.Fatal(err)
+	}
+	a, err := train.ReadCheckpoint(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := train.ReadCheckpoint(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := x.model("full", 1<<10, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		was, err1 := a.Tensor(p.Name, p.Shape)
+		is, err2 := b.Tensor(p.Name, p.Shape)
+		if err1 != nil || err2 != nil || !slices.Equal(was, is) {
+			t.Errorf("%s: not what it was (%v, %v)", p.Name, err1, err2)
+		}
+	}
+	for _, c := range []struct{ spec, err string }{
+		{"fusion:form=match" + small + ",init=" + first + "x", "option init: "},
+		{"fusion:form=match,init=" + first, "option init: " + first + ": tensor "},
+	} {
+		if _, err := newFuser(t, c.spec).Fit(t.Context(), system.Fit{Data: dir, Mech: "full", Steps: 1}); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v: want %q", c.spec, err, c.err)
+		}
 	}
 }
 
