@@ -30,6 +30,7 @@ var synthetic = []struct{ spec, golden string }{
 	{"parity:running=true,eval=4", "a0815ce6756bf9ab"},
 	{"adding:eval=20", "135d8dc7484d9ae0"},
 	{"pathfinder:eval=4", "10a45a0d95bdfaf5"},
+	{"mad-compress:eval=8", "90ee6ead08c9c96e"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.
