@@ -60,6 +60,18 @@ func TestSyntheticContract(t *testing.T) {
 		if b := k.Train(8, 5, 4); slices.Equal(b.Tokens, want.Tokens) && slices.Equal(b.Labels, want.Labels) {
 			t.Errorf("%s: two seeds give the same batch", c.spec)
 		}
+		// The evaluation sets are other rows than those of training with their own seed, and than one another.
+		var first [2]Batch
+		for split := range first {
+			for first[split] = range k.Eval(Split(split), 2) {
+				break
+			}
+		}
+		for name, b := range map[string]Batch{"validation": first[Valid], "training": k.Train(0, 0, 2)} {
+			if slices.Equal(b.Tokens, first[Test].Tokens) {
+				t.Errorf("%s: the test set starts with rows of %s", c.spec, name)
+			}
+		}
 		longest := 0
 		check := func(b Batch) {
 			longest = max(longest, b.Length)
