@@ -64,4 +64,7 @@ func TestGeneratedBaselines(t *testing.T) {
 			}
 		}
 	}
+	if list, err := Baselines(mustNew(t, "mad-compress:eval=20")); err != nil || len(list) != 1 || list[0].Values[0].Value > 0.2 {
+		t.Errorf("mad-compress: %v, %v: want the majority alone", list, err)
+	}
 }

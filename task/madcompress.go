@@ -33,7 +33,7 @@ func (o MADCompress) New() (Task, error) {
 		info: Info{
 			Name: Spell("mad-compress", o), Title: fmt.Sprintf("compression of %d tokens into one", o.Length-1), Paper: "Poli et al. 2024, MAD (arXiv:2403.17844)", Vocab: o.Vocab,
 		},
-		answers: o.Vocab - 1, rows: o.Eval, examples: o.Examples,
+		answers: o.Vocab - 1, rows: o.Eval, examples: o.Examples, blind: true,
 		train: []setting{{o.Length, func(rng *rand.Rand, tokens, labels []int32) {
 			for i := range o.Length - 1 {
 				tokens[i] = int32(rng.IntN(o.Vocab - 1))
