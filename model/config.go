@@ -28,11 +28,12 @@ type Config struct {
 	MaxLen    int    // longest sequence, a bound only under learned positions
 	Seed      uint64 // of the initialisation
 
-	Norm      string  `zero:"omit"` // rms or layer; empty for rms
-	NormEps   float64 `zero:"omit"` // added to a norm's mean square; 0 means nn.Eps
-	Bias      bool    `zero:"omit"` // on the projections of the attention
-	RopeBase  float64 `zero:"omit"` // 0 means 10000
-	RopePairs string  `zero:"omit"` // halves or neighbours, see attn.Pairing; empty for halves
+	Norm       string  `zero:"omit"` // rms or layer; empty for rms
+	NormEps    float64 `zero:"omit"` // added to a norm's mean square; 0 means nn.Eps
+	Bias       bool    `zero:"omit"` // on the projections of the attention
+	RopeBase   float64 `zero:"omit"` // 0 means 10000
+	RopePairs  string  `zero:"omit"` // halves or neighbours, see attn.Pairing; empty for halves
+	Bottleneck bool    `zero:"omit"` // answers are made of the last token's output alone, see bottleneck
 
 	// In training only:
 	Dropout   float64 `zero:"omit"` // of embeddings and of what each sublayer adds

@@ -20,6 +20,9 @@ func (m *LM) NewState(batch int) (*State, error) {
 	if batch < 1 {
 		return nil, fmt.Errorf("model: state of %d sequences: want at least 1", batch)
 	}
+	if m.decoder != nil {
+		return nil, errBottleneck
+	}
 	s := &State{length: make([]int, batch)}
 	for i, l := range m.layers {
 		a, err := l.attention.NewState(batch)

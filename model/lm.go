@@ -24,7 +24,8 @@ type LM struct {
 	positions *nn.Embedding
 	layers    []layer
 	norm      nn.Norm
-	head      nn.Linear // unless tied
+	head      nn.Linear   // unless tied
+	decoder   *bottleneck // nil for none
 	pass      nn.Pass
 	segments  []attn.Segment // of the last Extend
 	watch     []float32
@@ -101,6 +102,9 @@ func build(c Config) (*LM, error) {
 	m.norm = c.norm(b, "norm")
 	if !c.Tied {
 		m.head = nn.NewLinear(b, "head", c.Dim, c.Vocab, false, 1)
+	}
+	if c.Bottleneck {
+		m.decoder = newBottleneck(b, c)
 	}
 	m.params = b.Params
 	return m, nil
@@ -258,6 +262,13 @@ func (m *LM) labelled(t *autograd.Tape, tokens, labels []int32, rows, length int
 	if err != nil {
 		return autograd.None, nil, err
 	}
+	if m.decoder != nil {
+		if length > m.Config.MaxLen {
+			return autograd.None, nil, fmt.Errorf("model: %d tokens before a bottleneck: want at most max length %d", length, m.Config.MaxLen)
+		}
+		h, targets := m.decoder.forward(t, h, labels, length)
+		return h, targets, nil
+	}
 	h, targets := Labelled(t, h, labels)
 	return h, targets, nil
 }
@@ -297,6 +308,9 @@ func (m *LM) StepFLOPs(length int) int64 {
 // weights returns the multiply-adds a token of all products with weights.
 func (m *LM) weights() int64 {
 	n := int64(m.Config.Dim) * int64(m.Config.Vocab)
+	if m.decoder != nil {
+		n += 2 * int64(m.Config.Dim) * int64(m.Config.Dim)
+	}
 	for _, l := range m.layers {
 		n += l.attention.Weights()
 		if l.mlp != nil {

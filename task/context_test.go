@@ -24,6 +24,19 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// TestContextTies: of equals the lowest, whatever the order of a map.
+func TestContextTies(t *testing.T) {
+	c := newContext(0, 40)
+	for l := range int32(30) {
+		c.learn([]int32{5}, []int32{29 - l})
+	}
+	for range 20 {
+		if _, best := c.predict([]int32{5}, 0, 1); best != 0 {
+			t.Fatalf("best of 30 equals: %d: want 0", best)
+		}
+	}
+}
+
 // TestGeneratedBaselines: what needs no more than the last tokens, and what needs more.
 func TestGeneratedBaselines(t *testing.T) {
 	for _, c := range []struct {
@@ -50,5 +63,8 @@ func TestGeneratedBaselines(t *testing.T) {
 				t.Errorf("%s: %s %+v: want %.3f ± %.3f", c.spec, list[i].Name, v, want, tolerance)
 			}
 		}
+	}
+	if list, err := Baselines(mustNew(t, "mad-compress:eval=20")); err != nil || len(list) != 1 || list[0].Values[0].Value > 0.2 {
+		t.Errorf("mad-compress: %v, %v: want the majority alone", list, err)
 	}
 }

@@ -30,6 +30,7 @@ var synthetic = []struct{ spec, golden string }{
 	{"parity:running=true,eval=4", "a0815ce6756bf9ab"},
 	{"adding:eval=20", "135d8dc7484d9ae0"},
 	{"pathfinder:eval=4", "10a45a0d95bdfaf5"},
+	{"mad-compress:eval=8", "90ee6ead08c9c96e"},
 }
 
 // TestSyntheticBytes pins what a seed gives: a change here changes every result of the task.
@@ -58,6 +59,21 @@ func TestSyntheticContract(t *testing.T) {
 		}
 		if b := k.Train(8, 5, 4); slices.Equal(b.Tokens, want.Tokens) && slices.Equal(b.Labels, want.Labels) {
 			t.Errorf("%s: two seeds give the same batch", c.spec)
+		}
+		// The evaluation sets are other rows than those of training with their own seed, and than one another.
+		var first [2]Batch
+		for split := range first {
+			for first[split] = range k.Eval(Split(split), 2) {
+				break
+			}
+		}
+		for i, a := range []Batch{first[Valid], first[Test]} {
+			for _, b := range []Batch{k.Train(0, 0, 2), first[Valid]}[:1+i] {
+				n := min(len(a.Tokens), len(b.Tokens)) // of the first row at least, where lengths differ
+				if slices.Equal(a.Tokens[:n], b.Tokens[:n]) {
+					t.Errorf("%s: the %v set starts with rows of another", c.spec, Split(i))
+				}
+			}
 		}
 		longest := 0
 		check := func(b Batch) {

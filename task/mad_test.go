@@ -57,6 +57,7 @@ func TestMADSolvers(t *testing.T) {
 	solved(t, "mad-recall:vocab=144,noise=16,share=0.8,length=1024,eval=10", recalled)
 	solved(t, "mad-fuzzy:eval=200", fuzzily(16))
 	solved(t, "mad-fuzzy:vocab=32,length=512,eval=30", fuzzily(32))
+	solved(t, "mad-compress:eval=50", func(tokens []int32) int32 { return tokens[len(tokens)-1] }) // with its own bottleneck away
 	// Facts are learned from the training rows.
 	b := mustNew(t, "mad-memory").Train(1, 0, 200)
 	fact := map[int32]int32{}
@@ -182,6 +183,20 @@ func TestExamplesRepeat(t *testing.T) {
 	if a, _ := a.Row(0); slices.Equal(a, b.Slice(1, 2).Tokens) {
 		t.Error("two of the rows are one")
 	}
+}
+
+func TestMADCompressRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := MADCompress{Vocab: rapid.IntRange(3, 60).Draw(t, "vocab"), Length: rapid.IntRange(2, 60).Draw(t, "length"), Eval: 1}
+		k, err := o.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := k.Train(rapid.Uint64().Draw(t, "seed"), rapid.IntRange(0, 1e6).Draw(t, "step"), 1)
+		if sign := slices.Index(b.Tokens, int32(o.Vocab-1)); sign != o.Length-1 || !slices.Equal(b.Tokens, b.Labels) {
+			t.Fatalf("tokens %v, labels %v", b.Tokens, b.Labels)
+		}
+	})
 }
 
 func TestMADErrors(t *testing.T) {

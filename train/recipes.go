@@ -84,9 +84,9 @@ var recipes = []NamedRecipe{
 	},
 	{
 		Name: "mad-fuzzy",
-		Help: "fuzzy recall, MAD's baseline with fresh rows, by two layers with an MLP",
+		Help: "fuzzy recall, MAD's baseline with fresh rows and labels on answers alone, by two layers with an MLP",
 		Recipe: Recipe{
-			Task:     "mad-fuzzy",
+			Task:     "mad-fuzzy:next=false",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
 			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
@@ -98,6 +98,15 @@ var recipes = []NamedRecipe{
 			Task:     "mad-memory",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope"},
 			Settings: Settings{Steps: 300, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
+		},
+	},
+	{
+		Name: "mad-compress",
+		Help: "compression of 31 tokens into the last one's output, MAD's baseline with fresh rows, by two layers with an MLP and a bottleneck",
+		Recipe: Recipe{
+			Task:     "mad-compress",
+			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "swiglu", MLPWidth: 128, Positions: "rope", Bottleneck: true},
+			Settings: Settings{Steps: 1000, Batch: 32, Rate: 0.003, Warmup: 60, Decay: 0.01, Clip: 1, Beta2: 0.95},
 		},
 	},
 	{
