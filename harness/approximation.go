@@ -214,7 +214,11 @@ func (a *Approximation) measure(ctx context.Context, m attn.Mechanism, from stri
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		e, err := approximationError(m, a.put(&info, l, seed))
+		c, err := a.put(&info, l, seed)
+		if err != nil {
+			return 0, err
+		}
+		e, err := approximationError(m, c)
 		if err != nil {
 			return 0, err
 		}
@@ -238,8 +242,9 @@ func (a *Approximation) layers(n, start int) ([]*attn.Call, error) {
 	return a.sets[key], nil
 }
 
-// put returns a call of the mechanism with the queries, keys and values of l, and all else that the mechanism wants drawn or fresh.
-func (a *Approximation) put(info *attn.Info, l *attn.Call, seed uint64) *attn.Call {
+// put returns a call of the mechanism with the queries, keys and values of l, and all else that the mechanism wants drawn or fresh. One that wants
+// queries, keys or values of another size than the model has is an Unsupported.
+func (a *Approximation) put(info *attn.Info, l *attn.Call, seed uint64) (*attn.Call, error) {
 	s := l.Shape
 	s.Mask = attn.Bidirectional
 	if a.Case.Causal {
@@ -254,6 +259,9 @@ func (a *Approximation) put(info *attn.Info, l *attn.Call, seed uint64) *attn.Ca
 			name = in.Tied
 		}
 		v, known := map[string]attn.View{"q": l.Q, "k": l.K, "v": l.V}[name]
+		if heads, width := in.Size(s); known && (heads != v.Heads || width != v.Dim) {
+			return nil, unsupported("%s: input %s has %d heads of %d: want the model's %d of %d", info.Name, in.Name, heads, width, v.Heads, v.Dim)
+		}
 		switch {
 		case !known:
 		case in.Name == "q":
@@ -264,7 +272,7 @@ func (a *Approximation) put(info *attn.Info, l *attn.Call, seed uint64) *attn.Ca
 			c.V = v
 		}
 	}
-	return c
+	return c, nil
 }
 
 // approximationError computes the call and compares it with full attention on its own q, k and v. A mechanism that keeps less

@@ -174,3 +174,20 @@ func TestApproximationErrors(t *testing.T) {
 		t.Errorf("%d jobs, %v: want two samples of one budget", len(jobs), err)
 	}
 }
+
+// A mechanism of narrower queries than the model's has Gaussian figures alone: its cells of the model are skipped, by name.
+func TestApproximationOfOtherWidth(t *testing.T) {
+	a := approximation(t, "based")
+	jobs, err := a.Jobs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var store Memory
+	o, err := Sweep(context.Background(), jobs, &store, nil)
+	if err != nil || len(o.Failed) > 0 || len(o.Skipped) != 2 || len(store.Records) != 2 {
+		t.Fatalf("%v, failed %v, skipped %v, %d records: want two of Gaussian inputs and two skipped", err, o.Failed, o.Skipped, len(store.Records))
+	}
+	if !strings.Contains(o.Skipped[0].Err.Error(), "based: input q has 8 heads of 16: want the model's 8 of 8") {
+		t.Error(o.Skipped[0].Err)
+	}
+}

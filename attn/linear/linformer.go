@@ -25,7 +25,7 @@ func (o Linformer) New() (attn.Mechanism, error) {
 		Name: attn.Spell("linformer", o), Family: "linear", Title: "Linformer",
 		Paper: "Wang et al. 2020, arXiv:2006.04768", Year: 2020, Revision: 1,
 		// Each projected key mixes all keys, later ones too: no causal mask.
-		Masks: attn.Bidirectional | attn.Cross, Approximates: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Bidirectional | attn.Cross, Approximates: true, Budget: "k", Inputs: attn.QKV(), Cost: m.cost,
 		Tolerance: 1e-4, // projections have weights of both signs, which cancel
 		Learned: []attn.Tensor{{
 			Name: "e", Shape: func(s attn.Shape) []int { return []int{s.KVHeads, longest(s), o.K} }, Init: attn.Normal(0.02), Decay: true,

@@ -39,7 +39,7 @@ func (o Performer) New() (attn.Mechanism, error) {
 	m.describe(attn.Info{
 		Name: attn.Spell("performer", o), Title: "Performer (FAVOR+)",
 		Paper: "Choromanski et al. 2020, arXiv:2009.14794", Year: 2020, Revision: 1,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Inputs: attn.QKV(),
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Budget: "features", Inputs: attn.QKV(),
 		Buffers: []attn.Tensor{
 			{Name: "features", Shape: func(s attn.Shape) []int { return []int{s.KeyDim, phi.width(s)} }, Init: orthogonal},
 			{Name: "age", Shape: func(attn.Shape) []int { return []int{1} }}, // training steps since the features were drawn
