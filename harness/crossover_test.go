@@ -141,7 +141,7 @@ func TestCrossoverErrors(t *testing.T) {
 		{func(x *Crossover) { x.Lengths = []int{64} }, "lengths [64]: want two or more"},
 		{func(x *Crossover) { x.Lengths = []int{64, 64} }, "increasing"},
 		{func(x *Crossover) { x.Lengths = []int{64, 32} }, "increasing"},
-		{func(x *Crossover) { x.Lengths = []int{0, 32} }, "n=0"},
+		{func(x *Crossover) { x.Lengths = []int{0, 32} }, "length 0: want at least 1"},
 		{func(x *Crossover) { x.Base = "ful" }, `unknown mechanism "ful"`},
 		{func(x *Crossover) { x.Mechs = []string{"linear", "linear"} }, "each mechanism once"},
 		{func(x *Crossover) { x.Mechs = []string{"full"} }, "none that is the base"},
