@@ -129,7 +129,8 @@ func TestFit(t *testing.T) {
 		{"form=recall,items=8,fuse=cross", "linear"},
 		{"form=recall,items=8,fuse=late,input=sound", "full"},
 	} {
-		x := newFuser(t, "fusion:"+c.spec+small)
+		size := strings.Replace(small, "layers=1", fmt.Sprint("layers=", 1+strings.Count(c.mech, "|")), 1) // one for each of a pattern
+		x := newFuser(t, "fusion:"+c.spec+size)
 		r, err := x.Fit(t.Context(), system.Fit{Data: dir, Mech: c.mech, Seed: 1, Steps: 2})
 		if err != nil {
 			t.Errorf("%s, %s: %v", c.spec, c.mech, err)
