@@ -226,6 +226,15 @@ func apart(e work) work {
 	return e
 }
 
+// bonus is e where the own token is weighed apart from the state: a product of the key's width and one of the value's, a query.
+func bonus(e work) work {
+	most := e.most
+	e.most = func(s attn.Shape, p attn.Pass, pairs float64) float64 {
+		return most(s, p, pairs) + float64(s.KeyDim+s.ValueDim)/float64(s.KeyDim*s.ValueDim)
+	}
+	return e
+}
+
 // slots is the engine of recurrences twice, once over keys and once over values. Backward goes through the keys forward too: half as
 // many operations as are declared for them.
 func slots(chunk int) work {
@@ -289,7 +298,7 @@ var engines = map[string]work{
 	"nsa": branched, "dsa": branched, "quest:dense=0,budget=128": chosen,
 	"deltanet": deltas(64, 1), "deltanet:chunk=16": deltas(16, 1), "gateddeltanet": deltas(64, 1), "kda": deltas(64, 1),
 	"kda:chunk=16": deltas(16, 1), "rwkv7": deltas(64, 2), "rwkv7:chunk=16": deltas(16, 2), "mesanet": solved(30),
-	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": chunks(64), "mamba2": apart(chunks(64)),
+	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": bonus(chunks(64)), "mamba2": apart(chunks(64)),
 	"gsa": slots(64), "loglinear": levels,
 }
 
