@@ -158,6 +158,9 @@ func checkGrads(t *testing.T, m mechanism, c *attn.Call, g *attn.Grads) {
 }
 
 func TestBackward(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the kit's gradients are enough")
+	}
 	each(t, func(t *testing.T, m mechanism, sc shapeCase) {
 		for _, states := range []bool{false, true} {
 			if sc.s.QueryLen*sc.s.Heads > 300 && (states || testing.Short()) {
