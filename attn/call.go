@@ -91,21 +91,68 @@ func (c *CallOf[F]) Segment(i int) Segment {
 
 // Input returns the view of the i-th declared input of info.
 func (c *CallOf[F]) Input(info *Info, i int) ViewOf[F] {
+	if x := place(info, i, &c.Q, &c.K, &c.V); x != nil {
+		return *x
+	}
+	return c.Extra[extraIndex(info, i)]
+}
+
+// SetInput sets the view of the i-th declared input of info; Extra grows as needed.
+func (c *CallOf[F]) SetInput(info *Info, i int, v ViewOf[F]) {
+	if x := place(info, i, &c.Q, &c.K, &c.V); x != nil {
+		*x = v
+		return
+	}
+	c.Extra = setExtra(c.Extra, extraIndex(info, i), v)
+}
+
+// Input returns the gradient of the i-th declared input of info.
+func (g *Grads) Input(info *Info, i int) View {
+	if x := place(info, i, &g.Q, &g.K, &g.V); x != nil {
+		return *x
+	}
+	return g.Extra[extraIndex(info, i)]
+}
+
+// SetInput sets the gradient of the i-th declared input of info; Extra grows as needed.
+func (g *Grads) SetInput(info *Info, i int, v View) {
+	if x := place(info, i, &g.Q, &g.K, &g.V); x != nil {
+		*x = v
+		return
+	}
+	g.Extra = setExtra(g.Extra, extraIndex(info, i), v)
+}
+
+// place returns which of the default inputs the i-th declared one is; nil for a further one.
+func place[V any](info *Info, i int, q, k, v *V) *V {
 	switch info.Inputs[i].Name {
 	case "q":
-		return c.Q
+		return q
 	case "k":
-		return c.K
+		return k
 	case "v":
-		return c.V
+		return v
 	}
+	return nil
+}
+
+// extraIndex returns the place in Extra of the i-th declared input, a further one.
+func extraIndex(info *Info, i int) int {
 	n := 0
-	for _, in := range info.Inputs[:i] {
-		if !in.isDefault() {
+	for j := range info.Inputs[:i] {
+		if !info.Inputs[j].isDefault() {
 			n++
 		}
 	}
-	return c.Extra[n]
+	return n
+}
+
+func setExtra[V any](extra []V, n int, v V) []V {
+	for len(extra) <= n {
+		extra = append(extra, *new(V))
+	}
+	extra[n] = v
+	return extra
 }
 
 // Check compares the call with what info declares. A mechanism calls it first: after it, every

@@ -55,3 +55,24 @@ func (r *Rope) Turn(dst, src, cos, sin []float32) {
 	}
 	copy(dst[2*n:], src[2*n:])
 }
+
+// Turned returns x turned to position pos in the precision of definitions; a nil rope leaves it.
+func (r *Rope) Turned(x []float64, pos int) []float64 {
+	y := append([]float64(nil), x...)
+	if r == nil {
+		return y
+	}
+	base, n := r.Base, r.Pairs(len(x))
+	if base == 0 {
+		base = 10000
+	}
+	for p := range n {
+		s, c := math.Sincos(float64(pos) * math.Pow(base, -float64(p)/float64(n)))
+		i, j := p, p+n
+		if r.Pairing == Neighbours {
+			i, j = 2*p, 2*p+1
+		}
+		y[i], y[j] = x[i]*c-x[j]*s, x[i]*s+x[j]*c
+	}
+	return y
+}

@@ -93,17 +93,7 @@ func (t *Tape) fill(a *AttentionCall, need bool) *call {
 		Segments: a.Segments, Pos0: a.Pos0, Rope: a.Rope, Train: a.Train, Seed: a.Seed, EndOfPrompt: a.EndOfPrompt,
 	}
 	for i, v := range a.Inputs {
-		view := t.inputView(r, i, t.nodes[v].data)
-		switch a.Info.Inputs[i].Name {
-		case "q":
-			c.Q = view
-		case "k":
-			c.K = view
-		case "v":
-			c.V = view
-		default:
-			c.Extra = append(c.Extra, view)
-		}
+		c.SetInput(a.Info, i, t.inputView(r, i, t.nodes[v].data))
 	}
 	for _, v := range a.Learned {
 		c.Learned = append(c.Learned, t.nodes[v].data)
@@ -174,17 +164,7 @@ func (t *Tape) backAttention(o *op, g []float32) error {
 		return t.gradSum(v)
 	}
 	for i, v := range r.inputs {
-		view := t.inputView(r, i, sum(v))
-		switch r.info.Inputs[i].Name {
-		case "q":
-			gr.Q = view
-		case "k":
-			gr.K = view
-		case "v":
-			gr.V = view
-		default:
-			gr.Extra = append(gr.Extra, view)
-		}
+		gr.SetInput(r.info, i, t.inputView(r, i, sum(v)))
 	}
 	for _, v := range r.learn {
 		gr.Learned = append(gr.Learned, sum(v))

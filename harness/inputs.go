@@ -24,16 +24,7 @@ func newCall(info *attn.Info, s attn.Shape, seed uint64) *attn.Call {
 			v = drawInput(in, s, rand.New(rand.NewPCG(seed, stream(in.Name))))
 		}
 		drawn[in.Name] = v
-		switch in.Name {
-		case "q":
-			c.Q = v
-		case "k":
-			c.K = v
-		case "v":
-			c.V = v
-		default:
-			c.Extra = append(c.Extra, v)
-		}
+		c.SetInput(info, i, v)
 	}
 	c.Learned = drawTensors(info.Learned, s, seed)
 	c.Buffers = drawTensors(info.Buffers, s, seed)
@@ -137,16 +128,7 @@ func newGrads(info *attn.Info, c *attn.Call, seed uint64) *attn.Grads {
 			v = attn.NewView[float32](x.Batch, x.Time, x.Heads, x.Dim)
 		}
 		made[in.Name] = v
-		switch in.Name {
-		case "q":
-			g.Q = v
-		case "k":
-			g.K = v
-		case "v":
-			g.V = v
-		default:
-			g.Extra = append(g.Extra, v)
-		}
+		g.SetInput(info, i, v)
 	}
 	for _, x := range c.Learned {
 		g.Learned = append(g.Learned, make([]float32, len(x)))

@@ -240,27 +240,13 @@ func (m *mechanism) headBackward(r *run, c *attn.Call, g *attn.Grads, seg attn.S
 	if err := t.BackwardAll(); err != nil {
 		return err
 	}
-	extra := 0
 	for i, v := range r.inputs {
 		d := &m.info.Inputs[i]
-		var view attn.View
-		switch d.Name {
-		case "q":
-			view = g.Q
-		case "k":
-			view = g.K
-		case "v":
-			view = g.V
-		default:
-			if g.Extra != nil {
-				view = g.Extra[extra]
-			}
-			extra++
-		}
 		dx := t.Grad(v)
 		if dx == nil {
 			continue
 		}
+		view := g.Input(m.info, i)
 		heads, width := d.Size(c.Shape)
 		at := seg.Key0
 		if d.From == attn.QuerySide {

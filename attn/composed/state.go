@@ -188,16 +188,7 @@ func (m *mechanism) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) e
 		if c.Input(m.info, p.input).Empty() {
 			view = attn.View{}
 		}
-		switch m.info.Inputs[p.input].Name {
-		case "q":
-			all.Q = view
-		case "k":
-			all.K = view
-		case "v":
-			all.V = view
-		default:
-			s.extra[m.extraIndex(p.input)] = view
-		}
+		all.SetInput(m.info, p.input, view)
 	}
 	r := m.take(ws)
 	defer m.put(r)
@@ -211,17 +202,6 @@ func (m *mechanism) Extend(ws *attn.Workspace, state attn.State, c *attn.Call) e
 	}
 	s.extra = s.extra[:0]
 	return nil
-}
-
-// extraIndex returns where Call.Extra has declared input i.
-func (m *mechanism) extraIndex(i int) int {
-	n := 0
-	for _, in := range m.info.Inputs[:i] {
-		if in.Name != "q" && in.Name != "k" && in.Name != "v" {
-			n++
-		}
-	}
-	return n
 }
 
 // append copies the keys of segment g of the call to the end of its row.

@@ -111,11 +111,11 @@ func (m mla) Define(c *attn.Call64) error {
 		k, v, p := make([][]float64, h.Keys), make([][]float64, h.Keys), make([]float64, h.Keys)
 		for j := range k {
 			latent := c.K.Row(h.Row, h.Key0+j, 0)
-			k[j] = append(times(c.Learned[0][h.H*dn*r:][:dn*r], latent), turned(c.Rope, c.Extra[0].Row(h.Row, h.Key0+j, 0), h.Pos0+j)...)
+			k[j] = append(times(c.Learned[0][h.H*dn*r:][:dn*r], latent), c.Rope.Turned(c.Extra[0].Row(h.Row, h.Key0+j, 0), h.Pos0+j)...)
 			v[j] = times(c.Learned[1][h.H*c.ValueDim*r:][:c.ValueDim*r], latent)
 		}
 		for i := range h.Queries {
-			q := append(append([]float64(nil), h.Q(i)[:dn]...), turned(c.Rope, h.Q(i)[dn:], h.Pos0+i+h.Offset())...)
+			q := append(append([]float64(nil), h.Q(i)[:dn]...), c.Rope.Turned(h.Q(i)[dn:], h.Pos0+i+h.Offset())...)
 			for j := range p {
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) {
@@ -132,25 +132,4 @@ func (m mla) Define(c *attn.Call64) error {
 		}
 	})
 	return nil
-}
-
-// turned returns x rotated by pos, in the precision of definitions.
-func turned(rope *attn.Rope, x []float64, pos int) []float64 {
-	y := append([]float64(nil), x...)
-	if rope == nil {
-		return y
-	}
-	base, n := rope.Base, rope.Pairs(len(x))
-	if base == 0 {
-		base = 10000
-	}
-	for p := range n {
-		i, j := p, p+n
-		if rope.Pairing == attn.Neighbours {
-			i, j = 2*p, 2*p+1
-		}
-		sin, cos := math.Sincos(float64(pos) * math.Pow(base, -float64(p)/float64(n)))
-		y[i], y[j] = x[i]*cos-x[j]*sin, x[i]*sin+x[j]*cos
-	}
-	return y
 }

@@ -49,10 +49,10 @@ func (m streaming) Define(c *attn.Call64) error {
 					keys = append(keys, j)
 				}
 			}
-			q := turned(c.Rope, h.Q(i), len(keys)-1)
+			q := c.Rope.Turned(h.Q(i), len(keys)-1)
 			p := make([]float64, len(keys))
 			for r, j := range keys {
-				p[r] = dot(q, turned(c.Rope, h.K(j), r)) / math.Sqrt(float64(c.KeyDim))
+				p[r] = dot(q, c.Rope.Turned(h.K(j), r)) / math.Sqrt(float64(c.KeyDim))
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
@@ -62,27 +62,6 @@ func (m streaming) Define(c *attn.Call64) error {
 		}
 	})
 	return nil
-}
-
-// turned returns x rotated to a position; a nil rope leaves it.
-func turned(rope *attn.Rope, x []float64, pos int) []float64 {
-	y := append([]float64(nil), x...)
-	if rope == nil {
-		return y
-	}
-	base, n := rope.Base, rope.Pairs(len(x))
-	if base == 0 {
-		base = 10000
-	}
-	for p := range n {
-		s, c := math.Sincos(float64(pos) * math.Pow(base, -float64(p)/float64(n)))
-		a, b := p, p+n
-		if rope.Pairing == attn.Neighbours {
-			a, b = 2*p, 2*p+1
-		}
-		y[a], y[b] = x[a]*c-x[b]*s, x[a]*s+x[b]*c
-	}
-	return y
 }
 
 // nearby is the pattern of the window's keys that are no sinks.

@@ -77,7 +77,7 @@ func (m lsh) Define(c *attn.Call64) error {
 		scores, keys := make([][]float64, n), make([][]int, n)
 		q, k := make([][]float64, n), make([][]float64, n)
 		for i := range n {
-			q[i], k[i] = turned(c.Rope, h.Q(i), i), turned(c.Rope, h.K(i), i)
+			q[i], k[i] = c.Rope.Turned(h.Q(i), i), c.Rope.Turned(h.K(i), i)
 			length := math.Max(math.Sqrt(dot(k[i], k[i])), tiny)
 			for e := range k[i] {
 				k[i][e] /= length
@@ -167,27 +167,6 @@ func (p *plane) next() float32 {
 	u := (float64(p.pcg.Uint64()>>11) + 0.5) / (1 << 53)
 	v := float64(p.pcg.Uint64()>>11) / (1 << 53)
 	return float32(math.Sqrt(-2*math.Log(u)) * math.Cos(2*math.Pi*v))
-}
-
-// turned returns x rotated to a position; a nil rope leaves it.
-func turned(rope *attn.Rope, x []float64, pos int) []float64 {
-	y := slices.Clone(x)
-	if rope == nil {
-		return y
-	}
-	base, n := rope.Base, rope.Pairs(len(x))
-	if base == 0 {
-		base = 10000
-	}
-	for p := range n {
-		s, c := math.Sincos(float64(pos) * math.Pow(base, -float64(p)/float64(n)))
-		a, b := p, p+n
-		if rope.Pairing == attn.Neighbours {
-			a, b = 2*p, 2*p+1
-		}
-		y[a], y[b] = x[a]*c-x[b]*s, x[a]*s+x[b]*c
-	}
-	return y
 }
 
 // neighbours is the pattern of a sorted sequence: a query sees its own chunk of so many keys and the one before, but for itself.

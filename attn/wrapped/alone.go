@@ -99,23 +99,9 @@ func (p *part[F]) take(c *attn.CallOf[F], info *attn.Info, i int) bool {
 	p.call.Out = rows(c.Out, g, n, true)
 	for k := range info.Inputs {
 		in := &info.Inputs[k]
-		put(&p.call.Q, &p.call.K, &p.call.V, &p.call.Extra, in.Name, rows(c.Input(info, k), g, n, in.From == attn.QuerySide))
+		p.call.SetInput(info, k, rows(c.Input(info, k), g, n, in.From == attn.QuerySide))
 	}
 	return true
-}
-
-// put sets the field of the input of that name; one that has none is the next of extra.
-func put[F attn.Float](q, k, v *attn.ViewOf[F], extra *[]attn.ViewOf[F], name string, x attn.ViewOf[F]) {
-	switch name {
-	case "q":
-		*q = x
-	case "k":
-		*k = x
-	case "v":
-		*v = x
-	default:
-		*extra = append(*extra, x)
-	}
 }
 
 // rows returns the last n tokens of segment g in v as rows of one token.
@@ -218,22 +204,8 @@ func (a *trainedAlone) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads)
 		extra := t.Extra[:0]
 		*t = *g
 		t.Out, t.Extra = rows(g.Out, s, n, true), extra
-		k := 0
 		for j := range a.info.Inputs {
-			in := &a.info.Inputs[j]
-			var x attn.View
-			switch in.Name {
-			case "q":
-				x = g.Q
-			case "k":
-				x = g.K
-			case "v":
-				x = g.V
-			default:
-				x = g.Extra[k]
-				k++
-			}
-			put(&t.Q, &t.K, &t.V, &t.Extra, in.Name, rows(x, s, n, in.From == attn.QuerySide))
+			t.SetInput(&a.info, j, rows(g.Input(&a.info, j), s, n, a.info.Inputs[j].From == attn.QuerySide))
 		}
 		if err := a.d.Backward(ws, &w.call, t); err != nil {
 			return err

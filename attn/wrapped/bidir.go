@@ -96,7 +96,7 @@ func (t *turned[F]) turn(c *attn.CallOf[F], info *attn.Info, alloc func(n int) [
 			clear(y.Data)
 			t.eachRow(c, in.From == attn.QuerySide, x, y, func(x, y []F) { copy(y, x) })
 		}
-		put(&t.call.Q, &t.call.K, &t.call.V, &t.call.Extra, in.Name, y)
+		t.call.SetInput(info, i, y)
 	}
 }
 
@@ -241,35 +241,21 @@ func (b *bidir) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error 
 	}
 	t := &p.grads
 	*t = attn.Grads{Out: against, Extra: t.Extra[:0], Learned: append(t.Learned[:0], g.Learned...), Aux: g.Aux}
-	extra := 0
 	for i := range b.info.Inputs {
 		x := p.call.Input(&b.info, i)
 		dx := attn.View{}
 		if !x.Empty() {
 			dx = attn.ViewAs(ws.Zeros(x.Batch*x.Time*x.Heads*x.Dim), x.Batch, x.Time, x.Heads, x.Dim)
 		}
-		put(&t.Q, &t.K, &t.V, &t.Extra, b.info.Inputs[i].Name, dx)
+		t.SetInput(&b.info, i, dx)
 	}
 	if err := b.of.Backward(ws, &p.call, t); err != nil {
 		return err
 	}
 	add := func(x, y []float32) { kernel.Axpy(1, y, x) }
 	for i := range b.info.Inputs {
-		in := &b.info.Inputs[i]
-		to, from := attn.View{}, attn.View{}
-		switch in.Name {
-		case "q":
-			to, from = g.Q, t.Q
-		case "k":
-			to, from = g.K, t.K
-		case "v":
-			to, from = g.V, t.V
-		default:
-			to, from = g.Extra[extra], t.Extra[extra]
-			extra++
-		}
-		if !from.Empty() {
-			p.eachRow(c, in.From == attn.QuerySide, to, from, add)
+		if from := t.Input(&b.info, i); !from.Empty() {
+			p.eachRow(c, b.info.Inputs[i].From == attn.QuerySide, g.Input(&b.info, i), from, add)
 		}
 	}
 	return nil
