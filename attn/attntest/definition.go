@@ -37,7 +37,7 @@ func (k *kit) definitionOf(m attn.Mask) {
 			}
 			drawn++
 			c := k.drawClear(p)
-			if i%3 == 1 {
+			if i%3 == 1 || k.info.Aux { // an auxiliary loss is held against the definition's in every layout
 				c.Aux = new(float32)
 			}
 			before := clone(c)
