@@ -75,7 +75,8 @@ func (a *recurArgs) share() {
 	workers, pairs, s := runtime.GOMAXPROCS(0), a.heads(), a.c.Shape
 	least := (s.KVHeads + headsATask - 1) / headsATask
 	a.groups, a.panels = min(max(least, (workers+a.hi-a.lo-1)/max(1, a.hi-a.lo)), s.KVHeads), 1
-	if pairs > 0 && pairs < workers && !a.Dual {
+	// Panels of columns share the normaliser: where a state is changed in place, one panel would read what another has written.
+	if pairs > 0 && pairs < workers && !a.Dual && !(a.Normalize && a.byRow) {
 		a.panels = min((workers+pairs-1)/pairs, (s.ValueDim+lanes-1)/lanes)
 	}
 }

@@ -3,7 +3,6 @@ package wrapped
 
 import (
 	"fmt"
-	"sync"
 
 	"attnbench/attn"
 )
@@ -13,6 +12,10 @@ func init() { attn.RegisterWrapper("alone", Alone) }
 // Alone returns the mechanism alone(X): X on each token by itself, as if there were no others. A model with it shows what a task asks of
 // attention at all: what it reaches without. It does not decode.
 func Alone(m attn.Mechanism) (attn.Mechanism, error) {
+	switch m.(type) {
+	case *alone, *trainedAlone:
+		return nil, fmt.Errorf("%s: each token is alone already", m.Info().Name)
+	}
 	info, defined, err := base("alone", m)
 	if err != nil {
 		return nil, err
@@ -156,19 +159,16 @@ type work struct {
 	grads attn.Grads
 }
 
-var works = sync.Pool{New: func() any { return new(work) }}
-
 func (w *work) release() {
 	w.call = attn.Call{Extra: w.call.Extra[:0]}
 	w.grads = attn.Grads{Extra: w.grads.Extra[:0]}
-	works.Put(w)
 }
 
 func (a *alone) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if err := c.Check(&a.info); err != nil {
 		return err
 	}
-	w := works.Get().(*work)
+	w := attn.Reused[work](ws)
 	defer w.release()
 	clearOut(c)
 	for i := range c.NumSegments() {
@@ -192,7 +192,7 @@ func (a *trainedAlone) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads)
 	if err := g.Check(&a.info, c); err != nil {
 		return err
 	}
-	w := works.Get().(*work)
+	w := attn.Reused[work](ws)
 	defer w.release()
 	for i := range c.NumSegments() {
 		if !w.take(c, &a.info, i) {

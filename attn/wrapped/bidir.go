@@ -2,7 +2,6 @@ package wrapped
 
 import (
 	"fmt"
-	"sync"
 
 	"attnbench/attn"
 	"attnbench/internal/kernel"
@@ -80,6 +79,9 @@ type turned[F attn.Float] struct {
 // tokens lie, and zeros where there is none. alloc gives the memory.
 func (t *turned[F]) turn(c *attn.CallOf[F], info *attn.Info, alloc func(n int) []F) {
 	extra, segments := t.call.Extra[:0], t.segments[:0]
+	if segments == nil {
+		segments = []attn.Segment{} // none at all are not nil, which would be whole rows
+	}
 	for i := range c.NumSegments() {
 		g := c.Segment(i)
 		segments = append(segments, attn.Segment{Row: g.Row, Query0: g.Key0, Queries: g.Keys, Key0: g.Key0, Keys: g.Keys, Pos0: g.Pos0})
@@ -149,21 +151,18 @@ type both struct {
 	direct, grads attn.Grads
 }
 
-var pool = sync.Pool{New: func() any { return &both{turned: turned[float32]{segments: []attn.Segment{}}} }}
-
 func (p *both) release() {
 	p.forward = attn.Call{}
 	p.call = attn.Call{Extra: p.call.Extra[:0]}
 	p.direct = attn.Grads{}
 	p.grads = attn.Grads{Extra: p.grads.Extra[:0], Learned: p.grads.Learned[:0]}
-	pool.Put(p)
 }
 
 func (b *bidir) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if err := c.Check(&b.info); err != nil {
 		return err
 	}
-	p := pool.Get().(*both)
+	p := attn.Reused[both](ws)
 	defer p.release()
 	mark := ws.Mark()
 	defer ws.Release(mark)
@@ -210,7 +209,7 @@ func (b *bidir) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error 
 	if err := g.Check(&b.info, c); err != nil {
 		return err
 	}
-	p := pool.Get().(*both)
+	p := attn.Reused[both](ws)
 	defer p.release()
 	mark := ws.Mark()
 	defer ws.Release(mark)
