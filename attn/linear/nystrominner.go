@@ -114,14 +114,12 @@ func (p *nystromPart) innerGrads(s *attn.Scratch, task int) {
 		}
 	}
 	tile.Mul(n, n, dv, w, dyt, g)
-	// Brought to a largest element of 1: large values would overflow on the way.
-	top := float32(0)
+	// Large values would overflow on the way: brought to a largest element of 1.
+	top := float32(1)
 	for _, y := range g.Data[:n*n] {
 		top = max(top, y, -y)
 	}
-	if top > 0 {
-		x.scale(1/top, g)
-	}
+	x.scale(1/top, g)
 	clear(da.Data[:n*n])
 	for i := p.m.o.Steps - 1; i >= 0; i-- {
 		z := x.z(i)
