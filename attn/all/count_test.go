@@ -211,6 +211,10 @@ func solved(steps int) work {
 	}
 }
 
+// trained is the engine of a model that a token's gradient goes into: what keys and queries go through twice, as model and as sums of
+// gradients, are the halves of its state. The gradient itself has some sums beside.
+var trained = work{writes: true, passes: byUpdate, most: func(attn.Shape, attn.Pass, float64) float64 { return 1.02 }}
+
 // byUpdate is an update, then a read a query head.
 func byUpdate(group int) int64 { return int64(group) + 1 }
 
@@ -299,7 +303,7 @@ var engines = map[string]work{
 	"deltanet": deltas(64, 1), "deltanet:chunk=16": deltas(16, 1), "gateddeltanet": deltas(64, 1), "kda": deltas(64, 1),
 	"kda:chunk=16": deltas(16, 1), "rwkv7": deltas(64, 2), "rwkv7:chunk=16": deltas(16, 2), "mesanet": solved(30),
 	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": bonus(chunks(64)), "mamba2": apart(chunks(64)),
-	"gsa": slots(64), "loglinear": levels,
+	"gsa": slots(64), "loglinear": levels, "ttt": trained,
 }
 
 // chosen is an engine whose query heads choose keys by content.
