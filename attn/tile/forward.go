@@ -1,6 +1,8 @@
 package tile
 
 import (
+	"runtime"
+
 	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
@@ -59,10 +61,11 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	})
 }
 
-// forwardGroup returns the number of query tiles in a group, fewer where there would be too few groups for the cores.
+// forwardGroup returns the number of query tiles in a group, fewer where there would be
+// less than four groups for a core. No bit of a result depends on it.
 func forwardGroup(s attn.Shape, queries int) int {
 	tiles := ceil(queries, Lanes)
-	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/16))
+	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/(4*runtime.GOMAXPROCS(0))))
 }
 
 func (a Softmax) forwardFloats(s attn.Shape, tiles int) int {

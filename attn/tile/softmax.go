@@ -52,7 +52,7 @@ func (a Softmax) scale(c *attn.Call) float32 {
 
 // forwardTiles is the number of query tiles that share a walk over the keys, so that a block of K and V is read from the
 // near cache by all but the first.
-const forwardTiles = 16
+const forwardTiles = 32
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 
