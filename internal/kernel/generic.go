@@ -1,6 +1,9 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // The loops below are the specification of every faster level. float32(x*y)+z forbids a fused
 // multiply-add, so that a level gives the same bits wherever it runs.
@@ -136,6 +139,14 @@ func weightsGradGeneric(p, dp, delta []float32) {
 			continue
 		}
 		dp[i] = w * (dp[i] - delta[i%Lanes])
+	}
+}
+
+func putGeneric(tile []float32, masks []uint32, x float32) {
+	for r, m := range masks {
+		for row := tile[r*Lanes:][:Lanes]; m != 0; m &= m - 1 {
+			row[bits.TrailingZeros32(m)%Lanes] = x
+		}
 	}
 }
 

@@ -67,6 +67,9 @@ func WeightsGrad(p, dp []float32, rows int, delta []float32) {
 	weightsGrad(p[:rows*Lanes], dp[:rows*Lanes], delta[:Lanes])
 }
 
+// Put sets the element of row r and lane l of a tile, one row a mask, to x where bit l of masks[r] is set.
+func Put(tile []float32, masks []uint32, x float32) { put(tile[:len(masks)*Lanes], masks, x) }
+
 // ExpSum replaces each x[i] by e^(x[i]-max) and returns the sum of the results, added in a fixed
 // order. Relative error of each term is under 2e-7; -Inf gives exactly 0 (also for max = -Inf),
 // results below the smallest normal float32 are 0, and NaN stays NaN.
