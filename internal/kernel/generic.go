@@ -45,9 +45,9 @@ func mulGeneric(add bool, scale []float32, m, n, k int, a, b, c Mat) {
 }
 
 // exp2Generic returns 2^x by a polynomial of degree 6 on [-½, ½] (relative error 8e-8), 0 for x
-// below the normal range, NaN for NaN.
+// below leastPower, NaN for NaN.
 func exp2Generic(x float32) float32 {
-	if x < -126 { // also -Inf
+	if x < leastPower { // also -Inf
 		return 0
 	}
 	if x > 128 {

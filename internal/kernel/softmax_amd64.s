@@ -65,7 +65,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y0, Y5
 	VANDPS       Y5, Y0, Y0
 	VSUBPS       Y0, Y4, Y0
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y0, Y6
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y0, Y6
 	VCVTPS2DQ    Y0, Y7
 	VROUNDPS     $0x08, Y0, Y5
 	VSUBPS       Y5, Y0, Y0
@@ -91,7 +91,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y1, Y4
 	VANDPS       Y4, Y1, Y1
 	VSUBPS       Y1, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y5
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y5
 	VCVTPS2DQ    Y1, Y6
 	VROUNDPS     $0x08, Y1, Y4
 	VSUBPS       Y4, Y1, Y1
@@ -117,7 +117,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y2, Y1
 	VANDPS       Y1, Y2, Y2
 	VSUBPS       Y2, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y4
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y4
 	VCVTPS2DQ    Y1, Y5
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
@@ -143,7 +143,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y3, Y1
 	VANDPS       Y1, Y3, Y3
 	VSUBPS       Y3, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y3
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y3
 	VCVTPS2DQ    Y1, Y4
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
@@ -186,10 +186,10 @@ aexp:
 	VSUBPS      Y6, Y8, Y8
 	VMOVUPS     32(DX), Y9
 	VSUBPS      Y7, Y9, Y9
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y8, Y12
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y8, Y12
 	VCVTPS2DQ   Y8, Y14
 	VROUNDPS    $0x08, Y8, Y10
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y9, Y13
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y9, Y13
 	VCVTPS2DQ   Y9, Y15
 	VROUNDPS    $0x08, Y9, Y11
 	VSUBPS      Y10, Y8, Y8
@@ -243,10 +243,10 @@ cexp:
 	VSUBPS      Y6, Y8, Y8
 	VMOVUPS     32(DX), Y9
 	VSUBPS      Y7, Y9, Y9
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y8, Y12
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y8, Y12
 	VCVTPS2DQ   Y8, Y14
 	VROUNDPS    $0x08, Y8, Y10
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y9, Y13
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y9, Y13
 	VCVTPS2DQ   Y9, Y15
 	VROUNDPS    $0x08, Y9, Y11
 	VSUBPS      Y10, Y8, Y8
@@ -306,23 +306,23 @@ cdone:
 	MOVL      AX, ret+24(FP)
 	RET
 
-DATA cc2fc0000<>+0(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+4(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+8(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+12(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+16(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+20(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+24(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+28(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+32(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+36(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+40(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+44(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+48(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+52(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+56(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+60(SB)/4, $0xc2fc0000
-GLOBL cc2fc0000<>(SB), RODATA|NOPTR, $64
+DATA cc27c0000<>+0(SB)/4, $0xc27c0000
+DATA cc27c0000<>+4(SB)/4, $0xc27c0000
+DATA cc27c0000<>+8(SB)/4, $0xc27c0000
+DATA cc27c0000<>+12(SB)/4, $0xc27c0000
+DATA cc27c0000<>+16(SB)/4, $0xc27c0000
+DATA cc27c0000<>+20(SB)/4, $0xc27c0000
+DATA cc27c0000<>+24(SB)/4, $0xc27c0000
+DATA cc27c0000<>+28(SB)/4, $0xc27c0000
+DATA cc27c0000<>+32(SB)/4, $0xc27c0000
+DATA cc27c0000<>+36(SB)/4, $0xc27c0000
+DATA cc27c0000<>+40(SB)/4, $0xc27c0000
+DATA cc27c0000<>+44(SB)/4, $0xc27c0000
+DATA cc27c0000<>+48(SB)/4, $0xc27c0000
+DATA cc27c0000<>+52(SB)/4, $0xc27c0000
+DATA cc27c0000<>+56(SB)/4, $0xc27c0000
+DATA cc27c0000<>+60(SB)/4, $0xc27c0000
+GLOBL cc27c0000<>(SB), RODATA|NOPTR, $64
 
 DATA c3920e99a<>+0(SB)/4, $0x3920e99a
 DATA c3920e99a<>+4(SB)/4, $0x3920e99a
@@ -495,10 +495,10 @@ a:
 	VMINPS      Y6, Y8, Y6
 	VMOVUPS     c43000000<>+0(SB), Y8
 	VMINPS      Y7, Y8, Y7
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y6, Y10
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y6, Y10
 	VCVTPS2DQ   Y6, Y12
 	VROUNDPS    $0x08, Y6, Y8
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y7, Y11
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y7, Y11
 	VCVTPS2DQ   Y7, Y13
 	VROUNDPS    $0x08, Y7, Y9
 	VSUBPS      Y8, Y6, Y6
@@ -550,10 +550,10 @@ c:
 	VMINPS      Y6, Y8, Y6
 	VMOVUPS     c43000000<>+0(SB), Y8
 	VMINPS      Y7, Y8, Y7
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y6, Y10
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y6, Y10
 	VCVTPS2DQ   Y6, Y12
 	VROUNDPS    $0x08, Y6, Y8
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y7, Y11
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y7, Y11
 	VCVTPS2DQ   Y7, Y13
 	VROUNDPS    $0x08, Y7, Y9
 	VSUBPS      Y8, Y6, Y6
@@ -1148,7 +1148,7 @@ maxrest:
 maxdone:
 	VMAXPS        Z0, Z2, Z0
 	VMAXPS        Z1, Z3, Z1
-	VBROADCASTSS  cc2fc0000<>+0(SB), Z2
+	VBROADCASTSS  cc27c0000<>+0(SB), Z2
 	VMOVUPS       powers<>+0(SB), Z3
 	VMOVUPS       powers<>+64(SB), Z4
 	VBROADCASTSS  c3e75fdf0<>+0(SB), Z5
@@ -1365,7 +1365,7 @@ TEXT ·weightsAVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSS c3e75fded<>+0(SB), Z4
 	VBROADCASTSS c3f317218<>+0(SB), Z5
 	VBROADCASTSS c3f800000<>+0(SB), Z6
-	VBROADCASTSS cc2fc0000<>+0(SB), Z7
+	VBROADCASTSS cc27c0000<>+0(SB), Z7
 	VMOVUPS      (CX), Z8
 	VCMPPS       $0x04, cff800000<>+0(SB), Z8, K1
 	VCMPPS       $0x04, cff800000<>+0(SB), Z8, K2

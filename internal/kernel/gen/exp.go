@@ -19,10 +19,13 @@ type exponential struct {
 	table []VecVirtual // AVX-512: see powers
 }
 
+// leastPower is that of the package: weights below 2^leastPower are 0.
+const leastPower = -63
+
 // exp2 prepares 2^x by the polynomial of exp2Generic, with `spare` registers for constants.
 func (s isa) exp2(spare int) exponential {
 	c := []float64{0.00015345812, 0.00133999312, 0.00961848896, 0.05550328777, 0.24022646893, 0.69314720574, 1}
-	e := exponential{s: s, low: constant(-126)}
+	e := exponential{s: s, low: constant(leastPower)}
 	for i, v := range c {
 		if i < spare {
 			e.c = append(e.c, s.broadcast(v))
@@ -31,7 +34,7 @@ func (s isa) exp2(spare int) exponential {
 		}
 	}
 	if spare > len(c) {
-		e.low = s.broadcast(-126)
+		e.low = s.broadcast(leastPower)
 	}
 	return e
 }
@@ -43,7 +46,7 @@ func (s isa) powers(spare int) exponential {
 	if !s.wide() {
 		return s.exp2(spare)
 	}
-	e := exponential{s: s, low: s.broadcast(-126), table: s.vecs(2)}
+	e := exponential{s: s, low: s.broadcast(leastPower), table: s.vecs(2)}
 	for i, t := range e.table {
 		VMOVUPS(powerTable().Offset(i*s.w), t)
 	}
