@@ -36,7 +36,8 @@ On text the score is bits per byte, also by position and for bytes that repeat a
 
 Tasks: ` + strings.Join(task.Names(), ", ") + `; whole systems, with models and metrics of their own:
 ` + strings.Join(system.Names(), ", ") + ` (they read --data). A task with options is spelled name:option=value,option=value.
-A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
+A layer pattern a|b gives the layers of a model different mechanisms, in turn. In place of a mechanism, elman, gru and lstm
+are recurrent networks of as many learned numbers.`,
 		Example: `  attnbench train full --steps 300
   attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
   attnbench train --mech full,sliding:window=8 --task mqar --seed 1
