@@ -9,22 +9,13 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("full", Full{Precision: "f32"}, Full.New) }
+func init() { attn.Register("full", Full{}, Full.New) }
 
-// Full holds the options of exact softmax attention, spelled full:precision=bf16.
-type Full struct {
-	Precision string `opt:"precision"` // f32; or bf16, see halfFull
-}
+// Full is exact softmax attention, spelled full. It has no options.
+type Full struct{}
 
-// New returns full attention with the options o.
+// New returns full attention.
 func (o Full) New() (attn.Mechanism, error) {
-	switch o.Precision {
-	case "f32":
-	case "bf16":
-		return o.half(), nil
-	default:
-		return nil, attn.OptionError("precision", o.Precision, "f32 or bf16")
-	}
 	m := full{Softmax: tile.Softmax{Pattern: tile.Dense{}}}
 	m.info = &attn.Info{
 		Name: attn.Spell("full", o), Family: "full", Title: "Full attention, online softmax",

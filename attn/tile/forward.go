@@ -70,7 +70,7 @@ func forwardGroup(s attn.Shape, queries int) int {
 
 func (a Softmax) forwardFloats(s attn.Shape, tiles int) int {
 	return attn.ScratchFloats(a.biasFloats(), tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes,
-		keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock)) + attn.ScratchFloats(a.halvesFloats(tiles, s.KeyDim, s.ValueDim)...)
+		keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock))
 }
 
 type forwardArgs struct {
@@ -98,8 +98,6 @@ type forwardHead struct {
 	keys        kernel.Mat
 	panel       kernel.Packed // of V
 	roomK, room []float32
-	half        halves // of a pass by pairs, whose scores are times scale
-	scale       float32
 	state       [forwardTiles]kernel.Softmax
 	walk        [forwardTiles]cursor
 	tested      [forwardTiles]bool // the tile has pairs that are hidden
@@ -124,19 +122,12 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
 		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
 	}
-	scale := a.scale * kernel.Log2E
-	if a.Pairs {
-		f.half, f.scale, scale = newHalves(s, a.halvesFloats(a.tiles, c.KeyDim, c.ValueDim)), scale, 1
-	}
 	a.head(&f.bias, c, g, head, a.gates)
 	for i := range n {
 		t := tileAt(c, g, segment, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
-		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, scale)
+		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.scale*kernel.Log2E)
 		f.walk[i].t = t
-		if a.Pairs {
-			f.roundQ(i)
-		}
 	}
 	f.attend(0, n, false)
 	var inverse, lse [Lanes]float32
@@ -188,11 +179,9 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 			}
 		}
 		f.first = -1
-		switch keys := min(end, f.walk[to-1].t.Keys) - next; {
-		case f.soft.Pairs:
-			f.roundBlock(next, keys)
-		case users > 1:
+		if users > 1 {
 			f.first = next
+			keys := min(end, f.walk[from].t.Keys) - next
 			f.keys = f.k.rows(next)
 			if f.k.apart(f.dk) {
 				f.keys = kernel.Rows(f.roomK, f.dk)
@@ -202,11 +191,7 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 		}
 		for i := from; i < to; i++ {
 			for b, ok := f.walk[i].block(f.p, end); ok; b, ok = f.walk[i].block(f.p, end) {
-				if f.soft.Pairs {
-					f.stepPairs(i, b, guarded)
-				} else {
-					f.step(i, b, guarded)
-				}
+				f.step(i, b, guarded)
 			}
 		}
 	}
@@ -259,25 +244,15 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 // not finite are left out of the product and added to the lanes that see them alone. All other
 // lanes get the bits that they would get if those rows were finite.
 func (f *forwardHead) guarded(i int, b block) {
-	f.finiteValues(b)
-	kernel.MulScale(f.state[i].Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.room, f.dv).T(),
-		kernel.Rows(f.scores, Lanes), kernel.Rows(f.tileO(i), Lanes))
-	f.addOthers(i, b)
-}
-
-// finiteValues copies the block's rows of V that are finite to room, zeros in place of the others.
-func (f *forwardHead) finiteValues(b block) {
+	st, o := &f.state[i], f.tileO(i)
 	for j := b.lo; j < b.hi; j++ {
 		row := f.room[(j-b.lo)*f.dv:][:f.dv]
 		if copy(row, f.v.row(j, f.dv)); !finite(row) {
 			clear(row)
 		}
 	}
-}
-
-// addOthers adds the block's rows of V that are not finite to the lanes that see them.
-func (f *forwardHead) addOthers(i int, b block) {
-	o := f.tileO(i)
+	kernel.MulScale(st.Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.room, f.dv).T(),
+		kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))
 	for j := b.lo; j < b.hi; j++ {
 		v := f.v.row(j, f.dv)
 		if finite(v) {

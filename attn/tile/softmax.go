@@ -40,9 +40,6 @@ type Softmax struct {
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
 	SinkLogit bool
 
-	// Pairs: the two products of Forward take their operands rounded to bfloat16 (pairs.go). Backward and decoding are float32.
-	Pairs bool
-
 	reserve int // floats a worker that are asked for at least: what an engine around this one asks for in its own passes
 }
 
