@@ -17,11 +17,11 @@ type Full struct {
 	Precision string `opt:"precision"`
 }
 
-// pairsTolerance is what bfloat16 may lose of the largest output. Its 8 bits of significand are off by 2⁻⁹ = 0.002 at most, 0.0008 in the root
-// mean square. A score q·k/√d of two rounded sides is then off by 0.0012 in the root mean square for Gaussian q and k of any width, and the weights
-// by as much; values and the weights' own rounding add 0.0008 each: 0.0016 of an output that is one value, less of a mean of several. The
-// largest of 10⁴ outputs is off by 4 to 5 times that.
-const pairsTolerance = 0.01
+// pairsTolerance is what bfloat16 may lose of the largest output. A rounding to its 8 bits of significand is off by 2⁻⁹ = 0.002 at most, by 0.0008 in
+// the root mean square. Four of them meet in an output: q and k make a score of size 1 off by 0.0012, and a weight by as much of itself; v and the weight
+// add 0.0008 each. For Gaussian inputs that is 0.0035 of the outputs in the root mean square, whatever the width and the number of keys (both the output and
+// its error are means over the keys). The largest error of 10³ outputs was 0.010 of the largest output, at a width of 8; this is twice that.
+const pairsTolerance = 0.02
 
 // New returns full attention.
 func (o Full) New() (attn.Mechanism, error) {
