@@ -93,7 +93,7 @@ func (a Softmax) backwardFloats(s attn.Shape) int {
 	keys := backKeys(s)
 	block, step, ones := a.forgetFloats(s)
 	return attn.ScratchFloats(a.slopeFloats(), a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
-		keys*dk, keys*dv, keys*dk, keys*dv, kernel.PackedFloats(dk, keys), keyBlock*dk, block, step, ones)
+		keys*dk, keys*dv, keys*dk, keys*dv, kernel.PackedFloats(dk, keys), keyBlock*dk, block, step, ones) + a.backPairFloats(s)
 }
 
 type backwardArgs struct {
@@ -181,6 +181,7 @@ type backwardHead struct {
 	roomK, roomV, room, clean []float32
 
 	gf, row, ones []float32 // of forgetting attention
+	pairs         pairBack
 }
 
 // newHead returns a worker's view with its scratch.
@@ -205,6 +206,7 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 	row := task / a.parts.blocks / a.parts.heads / c.KVHeads
 	group := c.Heads / c.KVHeads
 	b := a.newHead(s)
+	a.newPairs(s, &b)
 	if a.Forget {
 		block, step, ones := a.forgetFloats(c.Shape)
 		b.gf, b.row, b.ones = s.Floats(block), s.Floats(step), s.Floats(ones)
@@ -267,6 +269,7 @@ func (b *backwardHead) load(lo, hi int) {
 		kernel.Copy(b.vals, b.v.rows(lo), n, b.dv)
 	}
 	b.packed = kernel.PackColumns(b.room, b.dk, n, b.keys.T())
+	b.round(n)
 	clear(b.gk[:n*b.dk])
 	clear(b.gv[:n*b.dv])
 }
@@ -334,7 +337,8 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, p
 	a.head(&b.bias, c, g, head, a.gates)
 	kernel.Copy(b.qRow, b.q.rows(0), t.Rows, b.dk)
 	kernel.Copy(b.dRow, b.do.rows(0), t.Rows, b.dv)
-	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.scale*kernel.Log2E)
+	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.packScale(a.scale*kernel.Log2E))
+	b.roundQuery()
 	kernel.Pack(b.dot, b.dRow, t.Rows, b.dv, a.scale)
 	clear(b.dqt)
 	from := (g.Row*c.Heads+head)*c.QueryLen + at
@@ -365,7 +369,11 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, p
 func (b *backwardHead) step(blk block) {
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
-	kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+	if b.soft.Pairs {
+		b.scorePairs(n, at)
+	} else {
+		kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+	}
 	if b.slope != nil {
 		b.soft.soften(b.s[:n*Lanes], b.slope[:n*Lanes], kernel.Log2E)
 		blk.hide(b.p, b.t, b.slope, 0)

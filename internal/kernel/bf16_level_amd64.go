@@ -26,7 +26,9 @@ func roundRows(dst []uint32, ld int, src Mat, rows, cols int) {
 			}
 		}
 	}
-	roundRowsGeneric(dst, ld, src, rows, from, cols)
+	if from < cols {
+		roundRowsGeneric(dst, ld, src, rows, from, cols)
+	}
 }
 
 func roundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
@@ -46,7 +48,9 @@ func roundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
 			}
 		}
 	}
-	roundPairsGeneric(dst, ld, src, even, from, cols)
+	if from < cols {
+		roundPairsGeneric(dst, ld, src, even, from, cols)
+	}
 	if even < rows {
 		roundPairsGeneric(dst[even/2*ld:], ld, src.From(even, 0), 1, 0, cols)
 	}
