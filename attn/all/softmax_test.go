@@ -19,7 +19,7 @@ var softmaxes = []struct {
 	spec  string
 	whole bool
 }{
-	{"full", true}, {"full:precision=bf16", true}, {"naive", true},
+	{"full", true}, {"naive", true},
 	{"sliding:window=200", true}, {"sliding:window=40,sinks=3", false}, {"sliding:window=70,sinks=1,dilation=3", false},
 	{"blocksparse:block=16,stride=1", true}, {"blocksparse:block=16,local=2,stride=3", false},
 	{"bigbird:block=200", true}, {"bigbird:block=16,random=1", false}, {"bigbird:block=7,global=0,window=1,random=1", false},

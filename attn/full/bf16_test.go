@@ -29,9 +29,12 @@ func TestPrecision(t *testing.T) {
 			}
 			testcall.Forward(t, m, call)
 			diff, size := 0.0, 0.0
-			for i, x := range want.Out.Data {
-				e := float64(call.Out.Data[i]) - x
-				diff, size = diff+e*e, size+x*x
+			for i := range s.QueryLen * s.Heads {
+				got := call.Out.Row(0, i/s.Heads, i%s.Heads)
+				for j, x := range want.Out.Row(0, i/s.Heads, i%s.Heads) {
+					e := float64(got[j]) - x
+					diff, size = diff+e*e, size+x*x
+				}
 			}
 			if e := math.Sqrt(diff / size); !(e >= c.low && e <= c.high) {
 				t.Errorf("%s of width %d: error %.5f: want %g to %g", c.spec, d, e, c.low, c.high)
