@@ -144,7 +144,8 @@ func (g *rateGrid) write(f results.Format, set *results.Set, m *task.Metric) (be
 		sheet.Rows = append(sheet.Rows, append(row, number(medians[at]), number(top[0]), number(top[len(top)-1]), fmt.Sprint(len(top)),
 			fmt.Sprintf("%.2f", float64(within)/float64(len(medians)))))
 	}
-	sheet.Notes = []string{"best, lowest and highest are those of the best rate's n seeds; robustness is the fraction of the rates whose median is within 5% of the best"}
+	sheet.Notes = []string{"best, lowest and highest are those of the best rate's n seeds; robustness is the fraction of the rates whose median is within 5% of the best",
+		"the best rate is chosen by this same score: tune chooses on the validation set"}
 	return best, sheet.Write(g.cmd.OutOrStdout(), f)
 }
 
