@@ -283,7 +283,7 @@ func none(attn.Shape) int { return 0 }
 
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
-	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
+	"full": tiles(1, 0), "full:precision=bf16": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
 	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0), "mla": latents,
 	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),

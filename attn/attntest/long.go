@@ -77,7 +77,7 @@ func (k *kit) longPass(p *plan) {
 	if k.selfOnly() || k.info.Inference || k.info.CheckShape != nil && k.info.CheckShape(tail.Shape) != nil {
 		k.note("%s: %d tokens, finite; the definition of the last ones alone is another one's", p.what, n)
 	} else if w, ok := k.want(tail); ok {
-		if s := off(tail.Out, w.Out, longTolerance); s != "" {
+		if s := off(tail.Out, w.Out, max(longTolerance, k.rounding())); s != "" {
 			k.failf("the last %d of %d tokens against the definition: %s", last, n, s)
 		}
 		k.note("%s: %d tokens, finite, the last %d %s", p.what, n, last, distance(tail.Out, w.Out))
@@ -107,7 +107,7 @@ func (k *kit) longPass(p *plan) {
 	}
 	want := wideView(times(out, n-last, n))
 	got := times(c.Out, n-last, n)
-	if s := off(got, want, longTolerance); s != "" {
+	if s := off(got, want, max(longTolerance, k.rounding())); s != "" {
 		k.failf("decoding %d tokens in mixed pieces against one pass: %s", n, s)
 	}
 	k.note("%s: decoded in mixed pieces, the last %d %s", p.what, last, distance(got, want))

@@ -15,6 +15,7 @@ func mulPackedLevel(mode int, scale []float32, n, k int, a *Packed, b, c *Mat) {
 func (s *Softmax) step(tile []float32)                 { s.stepGeneric(tile) }
 func weights(tile, lse []float32)                      { weightsGeneric(tile, lse) }
 func weightsGrad(p, dp, delta []float32)               { weightsGradGeneric(p, dp, delta) }
+func put(tile []float32, masks []uint32, x float32)    { putGeneric(tile, masks, x) }
 func expSum(x []float32, max float32) float32          { return expSumGeneric(x, max) }
 func maxOf(x []float32) float32                        { return maxGeneric(x) }
 func dot(x, y []float32) float32                       { return dotGeneric(x, y) }
