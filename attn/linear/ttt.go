@@ -26,7 +26,7 @@ func (o TTT) New() (attn.Mechanism, error) {
 		return func(s attn.Shape) []int { return []int{s.KVHeads, n(s)} }
 	}
 	m.info = &attn.Info{
-		Name: attn.Spell("ttt", o), Family: "linear", Title: "Test-time training of a linear model (TTT-Linear)",
+		Name: attn.Spell("ttt", o), Family: "linear", Title: "Test-time training (TTT-Linear)",
 		Paper: "Sun et al. 2024, arXiv:2407.04620", Year: 2024, Revision: 1,
 		Masks: attn.Causal, Decode: attn.DecodeAlways,
 		RotatesInside: true, // queries and keys turn to their place in a batch
@@ -178,6 +178,9 @@ func (m ttt) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 }
 
 func (m ttt) NewState(s attn.Shape) (attn.State, error) {
+	if err := m.info.CheckShape(s); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.info.Name, err)
+	}
 	state, err := m.model.NewState(m.info.Name, s)
 	if err != nil {
 		return nil, err // not a nil *RecurState in a State

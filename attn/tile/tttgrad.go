@@ -41,211 +41,171 @@ func (m *TTT) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) {
 	ws.Release(mark)
 }
 
-func (m *TTT) backwardFloats(s attn.Shape) int {
-	n, d := m.Batch*s.KeyDim, s.KeyDim
-	return m.headFloats(s) + attn.ScratchFloats(n, n, m.Batch, d, d, d, d)
-}
-
-// tttGrad is a head with the gradients of its model, of what comes behind a batch and then of what comes before it.
+// tttGrad is a head with the gradient of its model: of the one behind a batch, and then of the one before it.
 type tttGrad struct {
 	tttHead
-	dw                kernel.Mat // [d, d]
-	db                []float32  // [d]
+	dw                kernel.Mat // of W with b below, [d+1, d]
 	dgain, dshift, dr []float32
-	dk, dg            kernel.Mat // of a batch, [Batch, d]: gradients of turned keys and of ρ∇
-	dp                []float32  // [Batch]
-	dz, x, y, z1      []float32  // [d]
+	dk, dg            kernel.Mat // of the batch: gradients of its turned keys and of ρ∇, [Batch, d]
+	dq, dz            kernel.Mat // of a query head: gradients of its turned queries and of z̄; dz then of the keys' z
+	ds                kernel.Mat // of the pairs: dz̄_i·ρ∇_j, [Batch, Batch]
+	gt                []float32  // ρ∇ transposed, panels of [d, lanes]
+	wt                []float32  // W, or dW, transposed, panels of [d, lanes]
+	x, y, nabla       []float32  // [d]
+}
+
+func newTTTGrad(s *attn.Scratch, a *tttArgs, task int) tttGrad {
+	t := tttGrad{tttHead: newTTTHead(s, a, task)}
+	d, n := t.c.KeyDim, t.Chunk
+	seg, kv := a.head(task)
+	each := len(a.learned) / (t.c.NumSegments() * t.c.KVHeads)
+	x := a.learned[(seg*t.c.KVHeads+kv)*each:][:each]
+	t.dw, x = kernel.Rows(x[:d*(d+1)], d), x[d*(d+1):]
+	t.dgain, t.dshift, t.dr = x[:d], x[d:][:d], x[2*d:]
+	rows := func(width int) kernel.Mat { return kernel.Rows(s.Floats(n*width), width) }
+	t.dk, t.dq, t.dg, t.dz, t.ds = rows(d), rows(d), rows(d), rows(d), rows(n)
+	t.gt, t.wt = s.Floats(panels(n)*d), s.Floats(panels(d)*d)
+	t.x, t.y, t.nabla = s.Floats(d), s.Floats(d), s.Floats(d)
+	return t
+}
+
+func (m *TTT) backwardFloats(s attn.Shape) int {
+	d, n := s.KeyDim, m.Batch
+	return m.headFloats(s) + attn.ScratchFloats(n*d, n*d, n*d, n*d, n*n, panels(n)*d, panels(d)*d, d, d, d)
 }
 
 // tttGradTask goes back through the batches of one head of a segment, each of which it first computes again.
 func tttGradTask(s *attn.Scratch, a *tttArgs, task int) {
-	t := tttGrad{tttHead: newTTTHead(s, a, task)}
-	d, batch := t.d, t.Chunk
+	t := newTTTGrad(s, a, task)
+	d := t.c.KeyDim
 	seg, kv := a.head(task)
-	each := len(a.learned) / (a.c.NumSegments() * a.c.KVHeads)
-	x := a.learned[(seg*a.c.KVHeads+kv)*each:][:each]
-	t.dw, t.db, x = kernel.Rows(x, d), x[d*d:][:d], x[d*d+d:]
-	t.dgain, t.dshift, t.dr = x[:d], x[d:][:d], x[2*d:]
-	t.dk, t.dg, t.dp = kernel.Rows(s.Floats(batch*d), d), kernel.Rows(s.Floats(batch*d), d), s.Floats(batch)
-	t.dz, t.x, t.y, t.z1 = s.Floats(d), s.Floats(d), s.Floats(d), s.Floats(d)
 	for i := a.chunks(t.Keys) - 1; i >= 0; i-- {
-		j := i * batch
-		n := min(batch, t.Keys-j)
+		t.at(t.Segment, kv, i*t.Chunk, t.Chunk)
 		t.hold(a.record(kv, int(a.keys[seg])+i))
-		t.learn(j, n, 0)
-		if j+n < t.Keys {
-			t.folded(n)
+		t.learn()
+		if t.first+t.n < t.Keys {
+			t.folded()
 		} else {
-			clear(t.dk.Data[:n*d])
-			clear(t.dg.Data[:n*d])
+			clear(t.dk.Data[:t.n*d])
+			clear(t.dg.Data[:t.n*d])
 		}
-		if first := max(j, t.Offset()); first < j+n {
-			for h := range a.c.Heads / a.c.KVHeads {
-				t.queries(first-t.Offset(), j+n-first, first-j, kv*a.c.Heads/a.c.KVHeads+h)
+		packMat(t.wt, t.w, d, d)
+		if t.row0 < t.row1 {
+			packMat(t.gt, t.g, t.n, d)
+			for h := range t.group() {
+				t.queries(t.queryHead(h))
 			}
 		}
-		t.tokens(j, n)
+		t.tokens()
 	}
 }
 
-// folded starts the gradients of a batch from those of the model behind it, W - R Σ_j k_jᵀ g_j and b - R Σ_j g_j with g = ρ∇:
+// folded starts the gradients of a batch from that of the model behind it, W - R Kᵀ G, with R the step of the batch's last token:
 //
-//	dg_j = -R(k_j dW + db),  dk_j = -R g_j dWᵀ,  dR = -Σ_j g_j·(k_j dW + db)
-func (t *tttGrad) folded(n int) {
-	d, r := t.d, t.steps[t.Chunk-1]
-	kernel.Mul(n, d, d, t.k, t.dw, t.dg)
-	for j := range n {
-		dg, g, dk := rowOf(t.dg, j, d), rowOf(t.g, j, d), rowOf(t.dk, j, d)
-		kernel.Add(dg, t.db)
-		t.dr[t.Chunk-1] -= kernel.Dot(dg, g)
-		kernel.Scale(-r, dg)
-		kernel.Dots(dk, g, t.dw, d)
-		kernel.Scale(-r, dk)
-	}
+//	dG = -R K dW,  dK = -R G dWᵀ,  dR = -Σ_j g_j·(K dW)_j
+func (t *tttGrad) folded() {
+	d, r := t.c.KeyDim, t.args.steps[t.Chunk-1]
+	packMat(t.wt, t.dw, d, d)
+	kernel.Mul(t.n, d, d+1, t.k, t.dw, t.dg)
+	t.dr[t.Chunk-1] -= kernel.Dot(t.dg.Data[:t.n*d], t.g.Data)
+	kernel.Scale(-r, t.dg.Data[:t.n*d])
+	t.mulPanels(false, t.n, d, d, t.g, t.wt, t.dk)
+	kernel.Scale(-r, t.dk.Data[:t.n*d])
 }
 
-// queries adds the gradients of n queries of a head from i on, the first at place at of its batch. With s_j = dz̄_i·g_j and p_j = q_i·k_j + 1,
+// queries adds the gradients of the batch's queries of a head. With the steps r, the weights P of pairs and S = dZ̄ Gᵀ of pairs,
 //
-//	dq_i = do_i + dz̄_i Wᵀ - r_i Σ_j s_j k_j,  dk_j -= r_i s_j q_i,  dg_j -= r_i p_j dz̄_i,  dr_i -= Σ_j p_j s_j
-//	dW += q_iᵀ dz̄_i,  db += dz̄_i
-func (t *tttGrad) queries(i, n, at, h int) {
-	d := t.d
-	t.read(i, n, at+1, at, h, false)
-	for r := range n {
-		do, q, z := t.tttArgs.g.Out.Row(t.Row, t.Query0+i+r, h), rowOf(t.q, r, d), rowOf(t.o, r, d)
-		sd := normalise(z)
-		for e, x := range do {
-			t.dgain[e] += x * z[e]
-			t.dz[e] = x * t.gain[e]
-		}
+//	dQ = dO + dZ̄ Wᵀ - diag(r) S K,  dK -= Sᵀ diag(r) Q,  dG -= Pᵀ diag(r) dZ̄,  dr_i = -Σ_j P_ij S_ij,  dW += Qᵀ dZ̄
+func (t *tttGrad) queries(h int) {
+	d, row0, n := t.c.KeyDim, t.row0, t.row1-t.row0
+	t.read(h)
+	grads, dq := t.queryRows(&t.args.g.Out, row0, h), t.queryRows(&t.args.g.Q, row0, h)
+	for r := row0; r < t.row1; r++ {
+		do, z, dz := rowOf(grads, r-row0, d), rowOf(t.o, r, d), rowOf(t.dz, r, d)
+		sd := t.args.normalise(z)
+		copy(dz, do)
+		kernel.Times(dz, z)
+		kernel.Add(t.dgain, dz)
 		kernel.Add(t.dshift, do)
-		project(t.dz, z)
-		kernel.Scale(1/sd, t.dz)
-		step, p, dp := t.steps[at+r], t.p[:at+r+1], t.dp[:at+r+1]
-		t.pairs(p, q)
-		kernel.Dots(dp, t.dz, t.g, len(dp))
-		t.dr[at+r] -= kernel.Dot(p, dp)
-		kernel.Scale(-step, p)
-		kernel.Scale(-step, dp)
-		kernel.Dots(t.x, t.dz, t.w, d)
-		kernel.Add(t.x, do)
-		kernel.Combine(t.x, dp, t.k)
-		kernel.Update(t.dk, nil, dp, q)
-		kernel.Update(t.dg, nil, p, t.dz)
-		t.turnBack(t.y, t.x, at+r)
-		kernel.Add(t.tttArgs.g.Q.Row(t.Row, t.Query0+i+r, h), t.y)
-		kernel.Add(t.db, t.dz)
-		copy(z, t.dz)
+		copy(dz, do)
+		kernel.Times(dz, t.gain)
+		t.args.project(dz, z)
+		kernel.Scale(1/sd, dz)
 	}
-	kernel.MulAdd(d, d, n, t.q.T(), t.o, t.dw)
+	q, dz := t.q.From(row0, 0), t.dz.From(row0, 0)
+	t.mulPanels(false, n, d, d, dz, t.wt, t.dq.From(row0, 0))
+	t.lowerProduct(row0, t.n, d, t.dz, t.gt, t.ds)
+	t.clearUpper(row0, t.ds)
+	for r := row0; r < t.row1; r++ {
+		p, s, step := rowOf(t.p, r, r+1), rowOf(t.ds, r, r+1), t.args.steps[r]
+		t.dr[r] -= kernel.Dot(p, s)
+		kernel.Scale(-step, p)
+		kernel.Scale(-step, s)
+	}
+	t.lowerMul(!RowsFinite(t.k, t.n, d), row0, t.n, d, t.ds, t.k, t.dq.From(row0, 0))
+	for r := range row0 { // tokens that do not ask
+		clear(rowOf(t.q, r, d))
+		clear(rowOf(t.dz, r, d))
+		clear(rowOf(t.p, r, t.n))
+		clear(rowOf(t.ds, r, t.n))
+	}
+	guard := !RowsFinite(q, n, d) || !RowsFinite(dz, n, d)
+	upperMul(guard, t.n, d, t.ds, t.q, t.dk)
+	upperMul(guard, t.n, d, t.p, t.dz, t.dg)
+	kernel.MulAdd(d+1, d, n, q.T(), dz, t.dw)
+	for r := range n {
+		kernel.Add(rowOf(t.dq, row0+r, d), rowOf(grads, r, d))
+		t.args.turnBack(t.x, rowOf(t.dq, row0+r, d), row0+r)
+		kernel.Add(rowOf(dq, r, d), t.x)
+	}
 }
 
-// tokens adds the gradients of the keys of a batch, n from j on, from those of ρ∇. With u the gradient of the loss in ẑ and e that of ∇,
+// tokens adds the gradients of the batch's keys and values from those of ρ∇.
+func (t *tttGrad) tokens() {
+	d, g := t.c.KeyDim, t.args.g
+	for i := range t.n {
+		t.token(i)
+	}
+	t.mulPanels(true, t.n, d, d, t.dz, t.wt, t.dk)
+	kernel.MulAdd(d+1, d, t.n, t.k.T(), t.dz, t.dw)
+	dk := t.keyRows(&g.K)
+	for i := range t.n {
+		t.args.turnBack(t.x, rowOf(t.dk, i, d), i)
+		kernel.Add(rowOf(dk, i, d), t.x)
+	}
+}
+
+// token sets dz of a token. With u the gradient of its loss in ẑ and e that of ∇,
 //
 //	∇ = (u - mean(u) - ẑ·mean(u∘ẑ))/sd,  z = kW + b
 //	du = (e - mean(e) - ẑ·mean(e∘ẑ))/sd,  dẑ = γ²∘du - (mean(u∘ẑ)e + mean(e∘ẑ)u)/sd,  dsd = -∇·e/sd
 //	dz = (dẑ - mean(dẑ) - ẑ·mean(dẑ∘ẑ))/sd + dsd·ẑ/d
-func (t *tttGrad) tokens(j, n int) {
-	c, g, d := t.c, t.tttArgs.g, t.d
-	for i := range n {
-		at := t.Key0 + j + i
-		k, z, v, e, dk := rowOf(t.k, i, d), rowOf(t.z, i, d), c.V.Row(t.Row, at, t.kv), rowOf(t.dg, i, d), rowOf(t.dk, i, d)
-		inverse := 1 / t.sd[i]
-		u, du, dz := t.x, t.y, t.dz
-		t.miss(u, z, k, v)
-		copy(t.z1, u)
-		project(t.z1, z)
-		kernel.Scale(inverse, t.z1) // ∇
-		g.Extra[0].Row(t.Row, at, t.kv)[0] += t.rate * kernel.Dot(e, t.z1)
-		kernel.Scale(t.rate*c.Extra[0].Row(t.Row, at, t.kv)[0], e)
-		dsd := -kernel.Dot(t.z1, e) * inverse
-		ofU, ofE := kernel.Dot(u, z)/float32(d)*inverse, kernel.Dot(e, z)/float32(d)*inverse
-		copy(du, e)
-		project(du, z)
-		kernel.Scale(inverse, du)
-		dv := g.V.Row(t.Row, at, t.kv)
-		for a, x := range du {
-			gain := t.gain[a]
-			t.dgain[a] += x * (2*gain*z[a] + t.shift[a] - (v[a] - k[a]))
-			t.dshift[a] += x * gain
-			dz[a] = gain*gain*x - (ofU*e[a] + ofE*u[a])
-			dv[a] -= x * gain
-			dk[a] += x * gain
-		}
-		project(dz, z)
-		for a, x := range z {
-			z[a] = dz[a]*inverse + dsd/float32(d)*x
-		}
-		kernel.Dots(u, z, t.w, d)
-		kernel.Add(dk, u)
-		kernel.Add(t.db, z)
-		t.turnBack(u, dk, i)
-		kernel.Add(g.K.Row(t.Row, at, t.kv), u)
+func (t *tttGrad) token(i int) {
+	d, width, g := t.c.KeyDim, float32(t.c.KeyDim), t.args.g
+	k, z, v, e := rowOf(t.k, i, d), rowOf(t.z, i, d), rowOf(t.keyRows(&t.c.V), i, d), rowOf(t.dg, i, d)
+	dk, dv, dz := rowOf(t.dk, i, d), rowOf(t.keyRows(&g.V), i, d), rowOf(t.dz, i, d)
+	eta, deta := t.keyRows(&t.c.Extra[0]), t.keyRows(&g.Extra[0])
+	u, du, nabla, inverse := t.x, t.y, t.nabla, 1/t.sd[i]
+	t.miss(u, z, k, v)
+	copy(nabla, u)
+	t.args.project(nabla, z)
+	kernel.Scale(inverse, nabla)
+	deta.Data[i*deta.Row] += t.args.rate * kernel.Dot(e, nabla)
+	kernel.Scale(t.args.rate*eta.Data[i*eta.Row], e)
+	dsd := -kernel.Dot(nabla, e) * inverse
+	ofU, ofE := kernel.Dot(u, z)/width*inverse, kernel.Dot(e, z)/width*inverse
+	copy(du, e)
+	t.args.project(du, z)
+	kernel.Scale(inverse, du)
+	for a, x := range du {
+		gain := t.gain[a]
+		t.dgain[a] += x * (2*gain*z[a] + t.shift[a] - (v[a] - k[a]))
+		t.dshift[a] += x * gain
+		dz[a] = gain*gain*x - (ofU*e[a] + ofE*u[a])
+		dv[a] -= x * gain
+		dk[a] += x * gain
 	}
-	kernel.MulAdd(d, d, n, t.k.T(), t.z, t.dw)
-}
-
-// Cost returns the closed-form costs of a pass.
-func (m *TTT) Cost(s attn.Shape, p attn.Pass) attn.Cost {
-	b, h, kvh, d := int64(s.Batch), int64(s.Heads), int64(s.KVHeads), int64(s.KeyDim)
-	floats := func(n ...int) int64 { return 4 * int64(attn.ScratchFloats(n...)) }
-	r := m.recurrence()
-	_, batches, _ := r.chunkCounts(s)
-	before := 0
-	if p == attn.PassDecode {
-		before = s.KeyLen - s.QueryLen
-	}
-	cost := attn.Cost{State: 4 * b * kvh * int64(2*modelLen(s))}
-	cost.Read = cost.State
-	k := int64(s.KeyLen - before)
-	cost.Bytes = 4 * b * (h*2*int64(s.QueryLen)*d + kvh*k*(2*d+1))
-	for j := before; j < s.KeyLen; {
-		at := j % m.Batch
-		n := min(m.Batch-at, s.KeyLen-j)
-		first := max(j, s.KeyLen-s.QueryLen)
-		queries, pairs := int64(max(0, j+n-first)), int64(0)
-		for i := first; i < j+n; i++ {
-			pairs += int64(i - j + 1)
-		}
-		square := kvh * int64(n) // products of a row with [d, d]
-		switch more := j+n < s.KeyLen; {
-		case p == attn.PassBackward:
-			square = 3*square + h*3*queries
-			if more {
-				square += 2 * kvh * int64(n)
-			}
-			pairs *= 7
-		default:
-			if more || p == attn.PassDecode {
-				square *= 2
-			}
-			if at == 0 && j > 0 {
-				square += kvh // the end of the batch before
-			}
-			square += h * queries
-			if at > 0 {
-				square += h * queries
-			}
-			pairs *= 2
-		}
-		cost.FLOPs += 2 * b * d * (square*d + h*pairs)
-		j += n
-	}
-	cost.Shared = 4 * int64(m.tableFloats(s))
-	cost.PerWorker = 4 * int64(m.forwardFloats(s))
-	switch p {
-	case attn.PassForward:
-		cost.Shared += 4 * int64(r.planFloats(s))
-		cost.Saved = floats(batches * modelLen(s))
-	case attn.PassBackward:
-		cost.Bytes *= 2
-		cost.Shared += 4*int64(r.planFloats(s)) + floats(s.Batch*s.KVHeads*m.tttGrads(s))
-		cost.PerWorker = 4 * int64(m.backwardFloats(s))
-	case attn.PassDecode:
-		cost.Bytes += 2 * cost.State
-	}
-	if s.Batch == 0 {
-		cost.PerWorker = 0
-	}
-	return cost
+	t.args.project(dz, z)
+	kernel.Scale(inverse, dz)
+	kernel.Axpy(dsd/width, z, dz)
 }
