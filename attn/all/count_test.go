@@ -318,11 +318,14 @@ var engines = map[string]work{
 	"deltanet": deltas(64, 1), "deltanet:chunk=16": deltas(16, 1), "gateddeltanet": deltas(64, 1), "kda": deltas(64, 1),
 	"kda:chunk=16": deltas(16, 1), "rwkv7": deltas(64, 2), "rwkv7:chunk=16": deltas(16, 2), "mesanet": solved(30),
 	"retnet": chunks(64), "lightning": chunks(64), "hgrn2": chunks(64), "rwkv6": bonus(chunks(64)), "mamba2": apart(chunks(64)),
-	"gsa": slots(64), "loglinear": levels, "ttt": trained(16), "ttt:batch=40": trained(40),
+	"gsa": slots(64), "loglinear": levels, "ttt": trained(16), "ttt:batch=40": trained(40), "routing": gathered, "routing:window=32,clusters=7": gathered,
 }
 
 // chosen is an engine whose query heads choose keys by content.
 var chosen = work{passes: byHead, upTo: true, most: func(attn.Shape, attn.Pass, float64) float64 { return 2 }}
+
+// gathered is an engine of whole tiles: queries and keys are brought together first.
+var gathered = work{passes: byHead, most: func(attn.Shape, attn.Pass, float64) float64 { return 1 }}
 
 // branched is one of several branches, which read what they have in common each.
 var branched = func() work {

@@ -2,7 +2,6 @@ package sparse
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"attnbench/attn"
@@ -13,8 +12,9 @@ func init() { attn.Register("routing", Routing{Window: 64, Keep: 0.999}, Routing
 
 // Routing holds the options of the Routing Transformer's attention, spelled routing:window=64.
 type Routing struct {
-	Window int     `opt:"window"` // tokens a cluster takes; at least 1
-	Keep   float64 `opt:"keep"`   // how much of a centroid an update leaves; 0 to 1
+	Window   int     `opt:"window"`   // tokens a cluster takes; at least 1
+	Clusters int     `opt:"clusters"` // 0: as many as the longest sequence has windows
+	Keep     float64 `opt:"keep"`     // how much of a centroid an update leaves; 0 to 1
 }
 
 // New returns routed attention with the options o.
@@ -22,6 +22,8 @@ func (o Routing) New() (attn.Mechanism, error) {
 	switch {
 	case o.Window < 1 || o.Window > most:
 		return nil, attn.OptionError("window", o.Window, "an integer from 1 to 2^30")
+	case o.Clusters < 0 || o.Clusters > 1<<16:
+		return nil, attn.OptionError("clusters", o.Clusters, "an integer from 0 to 2^16")
 	case !(o.Keep >= 0 && o.Keep <= 1):
 		return nil, attn.OptionError("keep", o.Keep, "a number from 0 to 1")
 	}
@@ -37,7 +39,9 @@ func (o Routing) New() (attn.Mechanism, error) {
 			{Name: "placed", Shape: func(attn.Shape) []int { return []int{1} }}, // 1 once centroids are of tokens
 		},
 		Limits: []attn.Limit{{
-			Spec:   func(s attn.Shape) string { return attn.Spell("routing", Routing{max(s.KeyLen, s.MaxLen, 1), o.Keep}) },
+			Spec: func(s attn.Shape) string {
+				return attn.Spell("routing", Routing{max(s.KeyLen, s.MaxLen, 1), o.Clusters, o.Keep})
+			},
 			Equals: "full",
 			Convert: func(c *attn.Call64) *attn.Call64 {
 				plain := *c
@@ -49,25 +53,17 @@ func (o Routing) New() (attn.Mechanism, error) {
 	return m, nil
 }
 
-// directions draws centroids of length 1.
-func directions(s attn.Shape, dst []float32, r *rand.Rand) {
-	attn.Normal(1)(s, dst, r)
-	for x := range slices.Chunk(dst, s.KeyDim) {
-		tile.Scale(1/length(x), x)
-	}
-}
-
-// clusters is how many there are: as many as the longest sequence has windows.
+// clusters is how many there are.
 func (o Routing) clusters(s attn.Shape) int {
+	if o.Clusters > 0 {
+		return o.Clusters
+	}
 	n := s.MaxLen
 	if n == 0 {
 		n = s.KeyLen
 	}
 	return max(1, n/o.Window)
 }
-
-// routingLoss is the weight of the auxiliary loss.
-const routingLoss = 1e-4
 
 type routing struct {
 	o        Routing
@@ -100,21 +96,21 @@ func (m routing) Define(c *attn.Call64) error {
 		for i := range mu {
 			mu[i] = c.Buffers[0][(h.KV*n+i)*c.KeyDim:][:c.KeyDim]
 		}
-		times := make([]float64, h.Queries)
-		sums := make([][]float64, h.Queries)
-		for i := range sums {
-			sums[i] = make([]float64, c.ValueDim)
-		}
-		take := func(n int, x func(i int) []float64, mu []float64) []int {
-			a := make([]float64, n)
+		take := func(x [][]float64, mu []float64) []int {
+			a := make([]float64, len(x))
 			for i := range a {
-				a[i] = affinity(x(i), mu)
+				a[i] = dot(x[i], mu)
 			}
 			return largest(a, m.o.Window)
 		}
+		q, k := directionsOf(h.Queries, h.Q), directionsOf(h.Keys, h.K)
+		times, sums := make([]float64, h.Queries), make([][]float64, h.Queries)
+		for i := range sums {
+			sums[i] = make([]float64, c.ValueDim)
+		}
 		for _, mu := range mu {
-			keys := take(h.Keys, h.K, mu)
-			for _, i := range take(h.Queries, h.Q, mu) {
+			keys := take(k, mu)
+			for _, i := range take(q, mu) {
 				times[i]++
 				over(h, i, keys)
 				axpy(1, h.Out(i), sums[i])
@@ -126,130 +122,36 @@ func (m routing) Define(c *attn.Call64) error {
 				axpy(1/times[i], x, h.Out(i))
 			}
 		}
-		if c.Aux == nil {
+		if c.Aux == nil || c.QueryLen == 0 {
 			return
 		}
-		loss := func(x []float64) {
-			best := 0
-			for i := range mu {
-				if affinity(x, mu[i]) > affinity(x, mu[best]) {
-					best = i
+		if h.H%(c.Heads/c.KVHeads) == 0 { // query heads have their keys in common
+			q = append(q, k...)
+		}
+		for _, x := range q {
+			best := mu[0]
+			for _, mu := range mu {
+				if dot(x, mu) > dot(x, best) {
+					best = mu
 				}
 			}
-			size := math.Max(math.Sqrt(dot(x, x)), tiny)
 			for e, y := range x {
-				d := y/size - mu[best][e]
-				*c.Aux += routingLoss * d * d / numbers
-			}
-		}
-		for i := range h.Queries {
-			loss(h.Q(i))
-		}
-		if h.H%(c.Heads/c.KVHeads) == 0 {
-			for j := range h.Keys {
-				loss(h.K(j))
+				*c.Aux += routingLoss * (y - best[e]) * (y - best[e]) / numbers
 			}
 		}
 	})
 	return nil
 }
 
-// routingNumbers counts the numbers of all queries and keys, at least 1.
-func routingNumbers[F attn.Float](c *attn.CallOf[F]) int {
-	n := 0
-	for i := range c.NumSegments() {
-		g := c.Segment(i)
-		n += g.Queries*c.Heads + g.Keys*c.KVHeads
-	}
-	return max(1, n*c.KeyDim)
-}
-
-// affinity returns x·μ/|x|, in the order of operations that decides among near ones.
-func affinity[F attn.Float](x, mu []F) float64 {
-	squares, sum := 0.0, 0.0
-	for _, y := range x {
-		squares += float64(y) * float64(y)
-	}
-	size := math.Max(math.Sqrt(squares), tiny)
-	for e, y := range x {
-		sum += float64(y) / size * float64(mu[e])
-	}
-	return sum
-}
-
-// Update takes a step of k-means with the queries and keys of the call: each centroid goes a little towards the mean direction of those that
-// are nearest to it. The first time, centroids are random ones of them, after 10 whole steps.
-func (m routing) Update(_ *attn.Workspace, c *attn.Call) error {
-	if err := c.Check(m.info); err != nil {
-		return err
-	}
-	n, d := m.o.clusters(c.Shape), c.KeyDim
-	fresh := c.Buffers[1][0] == 0
-	for kv := range c.KVHeads {
-		tokens := tokensOf(c, kv)
-		if len(tokens) == 0 {
-			continue
-		}
-		mu := c.Buffers[0][kv*n*d:][:n*d]
-		if fresh {
-			r := rand.New(rand.NewPCG(c.Seed, mix(uint64(c.Layer))^uint64(kv)))
-			for to := range slices.Chunk(mu, d) {
-				copy(to, tokens[r.IntN(len(tokens))])
-				tile.Scale(1/length(to), to)
-			}
-			for range 10 {
-				lloyd(mu, tokens, d, 0)
-			}
-			c.Buffers[1][0] = 1
-		}
-		lloyd(mu, tokens, d, m.o.Keep)
-	}
-	return nil
-}
-
-// tokensOf returns the queries and keys of a key/value head.
-func tokensOf(c *attn.Call, kv int) (rows [][]float32) {
-	group := c.Heads / c.KVHeads
-	for i := range c.NumSegments() {
-		g := c.Segment(i)
-		for h := kv * group; h < (kv+1)*group; h++ {
-			for t := range g.Queries {
-				rows = append(rows, c.Q.Row(g.Row, g.Query0+t, h))
-			}
-		}
-		for t := range g.Keys {
-			rows = append(rows, c.K.Row(g.Row, g.Key0+t, kv))
-		}
-	}
-	return rows
-}
-
-// lloyd moves centroids of width d to keep·μ + (1-keep)·(mean direction of the tokens nearest to μ); one that has none stays.
-func lloyd(mu []float32, tokens [][]float32, d int, keep float64) {
-	n := len(mu) / d
-	sums, a := make([]float32, len(mu)), make([]float32, n)
-	for _, x := range tokens {
-		tile.Dots(a, x, tile.Rows(mu, d), n)
-		if best := argmax(a); best >= 0 {
-			tile.Axpy(1/length(x), x, sums[best*d:])
-		}
-	}
+// directionsOf returns x/|x| of n rows.
+func directionsOf(n int, row func(i int) []float64) (all [][]float64) {
 	for i := range n {
-		sum, to := sums[i*d:][:d], mu[i*d:][:d]
-		if size := length(sum); size > tiny && size-size == 0 {
-			tile.Scale(float32(keep), to)
-			tile.Axpy(float32(1-keep)/size, sum, to)
+		x := slices.Clone(row(i))
+		size := math.Max(math.Sqrt(dot(x, x)), tiny)
+		for e := range x {
+			x[e] /= size
 		}
+		all = append(all, x)
 	}
-}
-
-// argmax returns the place of the largest number, of equal ones the first, -1 for none.
-func argmax(x []float32) int {
-	best, at := float32(math.Inf(-1)), -1
-	for i, y := range x {
-		if y > best {
-			best, at = y, i
-		}
-	}
-	return at
+	return all
 }

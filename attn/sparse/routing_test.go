@@ -51,13 +51,13 @@ func TestRoutingUpdate(t *testing.T) {
 	x := []float32{2, 0, 0.6, 0.8, 6, 8}
 	m := testcall.Mechanism(t, "routing:window=1,keep=0.5").(attn.Updater)
 	c := routingCall(x, x)
-	if err := m.Update(nil, c); err != nil {
+	if err := m.Update(attn.NewWorkspace(), c); err != nil {
 		t.Fatal(err)
 	}
 	want(t, "centroids", c.Buffers[0], 1, 0, 0.3, 0.9)
 
 	c.Buffers = [][]float32{{-1, 0, -1, 0}, {0}}
-	if err := m.Update(nil, c); err != nil {
+	if err := m.Update(attn.NewWorkspace(), c); err != nil {
 		t.Fatal(err)
 	}
 	for _, mu := range [][]float32{c.Buffers[0][:2], c.Buffers[0][2:]} {

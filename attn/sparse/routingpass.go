@@ -1,8 +1,6 @@
 package sparse
 
 import (
-	"slices"
-
 	"attnbench/attn"
 	"attnbench/attn/tile"
 )
@@ -80,113 +78,6 @@ func (w *routed) keysOf(row, kv int) []int32 {
 	return w.keys[(row*s.KVHeads+kv)*s.KeyLen:][:n]
 }
 
-// centroid returns μ of a cluster.
-func (w *routed) centroid(kv, cluster int) []float32 {
-	d := w.call.KeyDim
-	return w.call.Buffers[0][(kv*w.clusters+cluster)*d:][:d]
-}
-
-// chooseFloats is the scratch of choose, and of the others.
-func (m routing) chooseFloats(s attn.Shape) int {
-	n := max(s.QueryLen, s.KeyLen)
-	k := min(m.o.Window, n)
-	return attn.ScratchFloats(n, n, n, tile.TopFloats(max(k, 1)), max(k, m.o.clusters(s)))
-}
-
-// side is the rows of a task: of a segment, those of a query head, or behind them of a key/value head.
-func (w *routed) side(task int) (segment, kv, head int, query bool) {
-	c := &w.call
-	n := c.Heads + c.KVHeads
-	if head = task % n; head < c.Heads {
-		return task / n, c.KVHead(head), head, true
-	}
-	return task / n, head - c.Heads, head - c.Heads, false
-}
-
-// rowsOf returns the rows of such a task.
-func (w *routed) rowsOf(task int) (rows tile.Mat, n int) {
-	i, _, head, query := w.side(task)
-	g := w.call.Segment(i)
-	if query {
-		return tile.HeadRows(&w.call.Q, g.Row, g.Query0, head), g.Queries
-	}
-	return tile.HeadRows(&w.call.K, g.Row, g.Key0, head), g.Keys
-}
-
-// choose finds what the clusters take.
-func (w *routed) choose(s *attn.Scratch, task int) {
-	i, kv, head, query := w.side(task)
-	rows, n := w.rowsOf(task)
-	most, d := max(w.call.QueryLen, w.call.KeyLen), w.call.KeyDim
-	a, inverse, near := s.Floats(most), s.Floats(most), s.Ints(most)
-	k := min(w.m.o.Window, most)
-	room, scores := s.Floats(tile.TopFloats(max(k, 1))), s.Floats(max(k, w.clusters))
-	for t := range n {
-		inverse[t] = 1 / length(rows.Data[t*rows.Row:][:d])
-	}
-	for cluster := range w.clusters {
-		var to []int32
-		if query {
-			to = w.queriesOf(i*w.clusters+cluster, head)
-		} else {
-			to = w.keysOf(i*w.clusters+cluster, kv)
-		}
-		switch {
-		case len(to) == 0:
-			continue
-		case len(to) == n:
-			for t := range to {
-				to[t] = int32(t)
-			}
-			continue
-		}
-		mu := w.centroid(kv, cluster)
-		tile.Dots(a, mu, rows, n)
-		tile.Times(a[:n], inverse)
-		top := tile.NewTop(room, len(to))
-		top.Take(a[:n], 0)
-		top.Sorted(to, scores)
-		refine(to, scores, a[:n], near, rows, mu)
-	}
-}
-
-// refine decides among affinities that are too near to the least one taken for float32, as a definition would.
-func refine(to []int32, scores, a []float32, near []int32, rows tile.Mat, mu []float32) {
-	least := slices.Min(scores[:len(to)])
-	margin := 1e-5 * length(mu)
-	sure, m := 0, 0
-	for t, x := range a {
-		if x > least+margin {
-			sure++
-		} else if x >= least-margin {
-			near[m] = int32(t)
-			m++
-		}
-	}
-	if m <= len(to)-sure {
-		return // all of them are taken
-	}
-	of := func(t int32) float64 { return affinity(rows.Data[int(t)*rows.Row:][:len(mu)], mu) }
-	slices.SortFunc(near[:m], func(x, y int32) int {
-		switch a, b := of(x), of(y); {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
-		}
-		return int(x - y)
-	})
-	n := 0
-	for t, x := range a {
-		if x > least+margin {
-			to[n] = int32(t)
-			n++
-		}
-	}
-	copy(to[n:], near[:m])
-	slices.Sort(to)
-}
-
 // gather copies what the clusters take of a query head, and of its keys, if it is the first of its group.
 func (w *routed) gather(i, h int) {
 	c, g, kv := &w.call, w.call.Segment(i), w.call.KVHead(h)
@@ -229,20 +120,6 @@ func (w *routed) mean(s *attn.Scratch, i, h int) {
 	}
 }
 
-// nearest calls f for each row of a task, with the centroid that is nearest to it.
-func (w *routed) nearest(a []float32, task int, f func(t int, x, mu []float32)) {
-	_, kv, _, _ := w.side(task)
-	rows, n := w.rowsOf(task)
-	d := w.call.KeyDim
-	for t := range n {
-		x := rows.Data[t*rows.Row:][:d]
-		tile.Dots(a, x, tile.Rows(w.centroid(kv, 0), d), w.clusters)
-		if best := argmax(a); best >= 0 {
-			f(t, x, w.centroid(kv, best))
-		}
-	}
-}
-
 // Forward computes the output. With c.Saved set, sums, what was taken and the outputs of the clusters stay there.
 func (m routing) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if err := c.Check(m.info); err != nil {
@@ -256,15 +133,15 @@ func (m routing) Forward(ws *attn.Workspace, c *attn.Call) error {
 	defer ws.Release(mark)
 	w := m.newRouted(ws, c)
 	defer w.free()
-	s, from := &w.inner.Shape, &ws.Arena
+	s := &w.inner.Shape
 	rows := s.Batch * s.QueryLen * s.Heads
 	var out []float32
 	if c.Saved != nil {
 		w.lse, out = c.Saved.Floats(rows), c.Saved.Floats(rows*s.ValueDim)
 		w.queries, w.keys = c.Saved.Ints(rows), c.Saved.Ints(s.Batch*s.KeyLen*s.KVHeads)
 	} else {
-		w.lse, out = from.Floats(rows), from.Floats(rows*s.ValueDim)
-		w.queries, w.keys = from.Ints(rows), from.Ints(s.Batch*s.KeyLen*s.KVHeads)
+		w.lse, out = ws.Floats(rows), ws.Floats(rows*s.ValueDim)
+		w.queries, w.keys = ws.Ints(rows), ws.Ints(s.Batch*s.KeyLen*s.KVHeads)
 	}
 	w.inner.Out = attn.ViewAs(out, s.Batch, s.QueryLen, s.Heads, s.ValueDim)
 	sides := c.NumSegments() * (c.Heads + c.KVHeads)
@@ -278,15 +155,7 @@ func (m routing) Forward(ws *attn.Workspace, c *attn.Call) error {
 	if c.Aux == nil {
 		return nil
 	}
-	attn.Parallel(ws, sides, floats, w, func(s *attn.Scratch, w *routed, task int) {
-		w.nearest(s.Floats(w.clusters), task, func(_ int, x, mu []float32) {
-			size := length(x)
-			for e, y := range x {
-				d := y/size - mu[e]
-				w.loss[task] += d * d
-			}
-		})
-	})
+	attn.Parallel(ws, sides, floats, w, func(s *attn.Scratch, w *routed, task int) { w.far(s, task) })
 	sum := 0.0
 	for _, x := range w.loss {
 		sum += float64(x)
@@ -365,52 +234,8 @@ func (w *routed) scatter(s *attn.Scratch, i, kv int) {
 	w.pull(a, first+c.Heads+kv, &w.grads.K, g.Row, g.Key0, kv)
 }
 
-// pull adds the gradient of the loss of the rows x of a task: of |x̂ - μ|² with x̂ = x/|x|, but for the factor 2 it is (x̂(x̂·μ) - μ)/|x|.
-func (w *routed) pull(a []float32, task int, dx *attn.View, row, t0, h int) {
-	w.nearest(a, task, func(t int, x, mu []float32) {
-		size := length(x)
-		if size <= tiny {
-			return
-		}
-		to := dx.Row(row, t0+t, h)
-		tile.Axpy(-w.aux/size, mu, to)
-		tile.Axpy(w.aux*tile.Dot(x, mu)/size/size/size, x, to)
-	})
-}
-
 // workerFloats is the scratch of a worker, the same in all of a pass.
 func (m routing) workerFloats(s attn.Shape, p attn.Pass) int {
 	_, worker := dense.Scratch(m.innerShape(s, s.Batch, s.QueryLen, s.KeyLen), p)
 	return max(int(worker/4), m.chooseFloats(s))
-}
-
-func (m routing) cost(s attn.Shape, p attn.Pass) attn.Cost {
-	inner := m.innerShape(s, s.Batch, s.QueryLen, s.KeyLen)
-	c := dense.Cost(inner, p, int64(s.Heads*inner.QueryLen)*int64(inner.KeyLen))
-	// Queries, keys and values are read where they lie, and outputs written: what is taken of them lies in scratch.
-	c.Bytes = 4 * int64(s.Batch) * int64(s.KeyDim+s.ValueDim) * int64(s.QueryLen*s.Heads+s.KeyLen*s.KVHeads)
-	floats := func(n ...int) int64 { return 4 * int64(attn.ScratchFloats(n...)) }
-	rows, keys := inner.Batch*inner.QueryLen*s.Heads, inner.Batch*inner.KeyLen*s.KVHeads
-	kept := floats(rows, rows*s.ValueDim, rows, keys)
-	taken := floats(rows*s.KeyDim, keys*s.KeyDim, keys*s.ValueDim)
-	shared := c.Shared
-	c.Shared, c.PerWorker, c.Saved, c.State, c.Read = 0, 0, 0, 0, 0
-	if s.Batch == 0 || s.QueryLen == 0 || p == attn.PassDecode {
-		return c
-	}
-	c.PerWorker = 4 * int64(m.workerFloats(s, p))
-	if p == attn.PassBackward {
-		c.Bytes = 2*c.Bytes + kept
-		c.Shared = 2*taken + floats(rows*s.ValueDim) + shared
-		return c
-	}
-	c.Saved = kept
-	c.Shared = taken + kept + floats(s.Batch*(s.Heads+s.KVHeads)) + shared
-	// Affinities, but of what each cluster takes whole.
-	for _, side := range [2][2]int{{s.QueryLen, s.Heads}, {s.KeyLen, s.KVHeads}} {
-		if side[0] > m.o.Window {
-			c.FLOPs += 2 * int64(s.Batch) * int64(m.o.clusters(s)) * int64(side[0]) * int64(side[1]) * int64(s.KeyDim)
-		}
-	}
-	return c
 }

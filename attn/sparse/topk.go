@@ -1,6 +1,7 @@
 package sparse
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -66,11 +67,20 @@ func seen(h attn.Head64, i int) int { return tile.Seen(h.Call.Mask, h.Segment, i
 // largest returns the indices of the k largest, in order, of equal ones the earlier.
 func largest(x []float64, k int) []int {
 	k = min(max(k, 0), len(x))
+	held := make([]float64, 0, k) // the largest so far, in order
+	for _, y := range x {
+		if len(held) == k {
+			if k == 0 || !cmp.Less(held[0], y) {
+				continue
+			}
+			held = slices.Delete(held, 0, 1)
+		}
+		at, _ := slices.BinarySearch(held, y)
+		held = slices.Insert(held, at, y)
+	}
 	least := math.Inf(1) // of those that are taken
 	if k > 0 {
-		sorted := slices.Clone(x)
-		slices.Sort(sorted)
-		least = sorted[len(x)-k]
+		least = held[0]
 	}
 	equal := k // of those that equal least
 	for _, y := range x {
