@@ -24,9 +24,7 @@ const rwkvRows = 32
 func (m rwkv7) derive(ws *attn.Workspace, c *attn.Call) *ruleCall {
 	d := openRule(ws, c)
 	view := func(like attn.View) attn.View {
-		v := attn.ViewAs(ws.Floats(like.Batch*like.Time*like.Heads*like.Dim), like.Batch, like.Time, like.Heads, like.Dim)
-		v.HeadStride, v.TimeStride = like.Time*like.Dim, like.Dim
-		return v
+		return byHeads(ws.Floats(like.Batch*like.Time*like.Heads*like.Dim), like.Batch, like.Time, like.Heads, like.Dim)
 	}
 	d.call.K = view(c.K)
 	d.x = [3]attn.View{c.Extra[rwkvW], view(c.K), view(c.K)}
