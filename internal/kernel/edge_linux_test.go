@@ -68,6 +68,7 @@ func TestPageEnd(t *testing.T) {
 			AdvanceAhead(nil, end(3, m), end(3, m), m, n, k, Rows(end(0, m*k), k), Rows(end(1, k*n), n), Rows(end(2, m*n), n))
 			DecayWeights(Rows(end(0, 256), 16), Rows(end(1, 16*n), n), Rows(end(2, 16*n), n), end(3, (n-1)*Lanes+DecayBlock), n)
 			x, y, z := end(0, n), end(1, n), end(2, n)
+			Above(make([]uint64, 1), x, 0)
 			ELU1Grad(x, y)
 			FlushBelow(1, x)
 			Axpy(1, x, y)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -198,6 +199,32 @@ func FuzzSquares(f *testing.F) {
 			}
 			sg.unhurt(t, func(int) bool { return false })
 			dg.unhurt(t, inside(cols, max(1, dst.Row)))
+		})
+	})
+}
+
+// FuzzAbove feeds raw bits and compares every level with the generic loop.
+func FuzzAbove(f *testing.F) {
+	for n := range uint8(131) {
+		f.Add(uint64(n), n, float32(n%3)-1)
+	}
+	f.Add(uint64(1), uint8(255), float32(math.NaN()))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8, least float32) {
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			g := guardedSlice(r, int(n), func() float32 {
+				if r.IntN(3) == 0 {
+					return least
+				}
+				return math.Float32frombits(r.Uint32())
+			})
+			got, want := []uint64{1, 2, 3, 4, 5, 6}, make([]uint64, 6)
+			Above(got[1:5], g.x, least)
+			aboveGeneric(want[1:], g.x, least)
+			want[0], want[5] = 1, 6
+			if !slices.Equal(got, want) {
+				t.Fatalf("%v above %v: %x, want %x", g.x, least, got, want)
+			}
+			g.unhurt(t, nil)
 		})
 	})
 }
