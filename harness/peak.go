@@ -51,7 +51,7 @@ func (m *Meter) Peak(bytes int64) Peak {
 // of float32's.
 func (m *Meter) PeakOf(info *attn.Info, bytes int64) Peak {
 	p := m.Peak(bytes)
-	if info.BFloat16 && kernel.NativePairs() {
+	if info.BFloat16 && kernel.NativePairs() != "" {
 		p.FLOPs = max(p.FLOPs, paired.Undisturbed(&m.pairs, func() float64 { return paired.Pairs(workers()) }))
 	}
 	return p

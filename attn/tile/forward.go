@@ -279,7 +279,7 @@ func (f *forwardHead) guarded(i int, b block) {
 		}
 	}
 	if f.soft.Pairs {
-		kernel.RoundPairs(f.pairs.own, f.dv, room, keys, f.dv)
+		kernel.RoundColumns(f.pairs.own, half, room, keys, f.dv, f.pairs.weights)
 		f.weighPairs(i, keys, f.pairs.own)
 	} else {
 		kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, room.T(), kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))

@@ -28,21 +28,24 @@ type pairHead struct {
 	q       []uint32     // tiles of Qᵀ, [PairsOf(dk), Lanes] each
 	roomK   []uint32     // [keys, PairsOf(dk)]
 	keys    kernel.Pairs // of the block that all tiles take in turn
-	v, own  []uint32     // [PairsOf(keys), dv]: of that block, and of one that is a tile's own
-	weights []uint32     // [PairsOf(keys), Lanes]
+	v, own  []uint32     // [dv, half]: of that block, and of one that is a tile's own
+	weights []uint32     // [half, Lanes], and the room in which values are turned
 	last    int          // one past the last key of the block that all tiles take
 }
 
+// half is the number of pairs of a block.
+const half = keyBlock / 2
+
 // pairFloats is forwardFloats with Pairs.
 func (a Softmax) pairFloats(s attn.Shape, tiles int) int {
-	kw, half := kernel.PairsOf(s.KeyDim), kernel.PairsOf(keyBlock)
+	kw := kernel.PairsOf(s.KeyDim)
 	return attn.ScratchFloats(a.biasFloats(), tiles*s.ValueDim*Lanes, keyBlock*Lanes, s.KeyDim*Lanes, keyBlock*2*kernel.PairsOf(s.ValueDim),
 		tiles*kw*Lanes, keyBlock*kw, half*s.ValueDim, half*s.ValueDim, half*Lanes)
 }
 
 // newPairs lays the room out on s.
 func (f *forwardHead) newPairs(s *attn.Scratch, a *forwardArgs) {
-	kw, half := kernel.PairsOf(f.dk), kernel.PairsOf(keyBlock)
+	kw := kernel.PairsOf(f.dk)
 	f.q, f.room = s.Floats(f.dk*Lanes), s.Floats(keyBlock*2*kernel.PairsOf(f.dv))
 	words := func(n int) []uint32 { return kernel.Words(s.Floats(n)) }
 	f.pairs = pairHead{
@@ -95,7 +98,7 @@ func (f *forwardHead) roundValues(dst []uint32, lo, keys int) {
 		f.widenValues(lo, keys)
 		rows = f.valueRoom()
 	}
-	kernel.RoundPairs(dst, f.dv, rows, keys, f.dv)
+	kernel.RoundColumns(dst, half, rows, keys, f.dv, f.pairs.weights)
 }
 
 // widenValues brings values that a Cache keeps to the room of floats.
@@ -121,7 +124,7 @@ func (f *forwardHead) scorePairs(i int, b block) {
 // the block by half: the other half could be a NaN that nobody sees.
 func (f *forwardHead) valuePairs(b block) []uint32 {
 	if at := b.lo - f.first; f.first >= 0 && at%2 == 0 && ((b.hi-b.lo)%2 == 0 || b.hi == f.pairs.last) {
-		return f.pairs.v[at/2*f.dv:]
+		return f.pairs.v[at/2:]
 	}
 	f.roundValues(f.pairs.own, b.lo, b.hi-b.lo)
 	return f.pairs.own
@@ -130,7 +133,7 @@ func (f *forwardHead) valuePairs(b block) []uint32 {
 // weighPairs adds the values of a block, times their weights, to the accumulators of tile i.
 func (f *forwardHead) weighPairs(i, keys int, values []uint32) {
 	kernel.RoundPairs(f.pairs.weights, Lanes, kernel.Rows(f.scores, Lanes), keys, Lanes)
-	kernel.MulScalePairs(f.state[i].Scale[:], f.dv, Lanes, kernel.PairsOf(keys), kernel.Pairs{Data: values, Row: 1, Col: f.dv},
+	kernel.MulScalePairs(f.state[i].Scale[:], f.dv, Lanes, kernel.PairsOf(keys), kernel.PairRows(values, half),
 		kernel.PairRows(f.pairs.weights, Lanes), kernel.Rows(f.tileO(i), Lanes))
 }
 

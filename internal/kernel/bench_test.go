@@ -74,7 +74,7 @@ func BenchmarkMul(b *testing.B) {
 				k16, q16 := make([]uint32, 128*d/2), make([]uint32, d/2*Lanes)
 				RoundRows(k16, d/2, Rows(a, ld), 128, d)
 				RoundPairs(q16, Lanes, Rows(q, Lanes), d, Lanes)
-				b.Run(fmt.Sprintf("shape=pairs/d=%d/native=%t", d, NativePairs()), func(b *testing.B) {
+				b.Run(fmt.Sprintf("shape=pairs/d=%d/native=%q", d, NativePairs()), func(b *testing.B) {
 					reportOfPeak(b, 2*128*Lanes*float64(d), func() { MulPairs(128, Lanes, d/2, 1, PairRows(k16, d/2), PairRows(q16, Lanes), Rows(s, Lanes)) })
 				})
 			}
