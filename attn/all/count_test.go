@@ -201,7 +201,7 @@ func solved(steps int) work {
 		passes: byUpdate,
 		most: func(s attn.Shape, p attn.Pass, _ float64) float64 {
 			if p == attn.PassForward {
-				return 1
+				return 1 + 2*8/float64(s.KeyDim) // tokens solved side by side see each other
 			}
 			return 1 + 0.01 // the copies of tokens' gradients
 		},
