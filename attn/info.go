@@ -25,7 +25,10 @@ type Info struct {
 	// Tolerance is what float32 may lose against the definition, relative to the largest output; 0 means the kit's own, 5e-5. It is
 	// for a definition that divides by a sum whose terms may cancel.
 	Tolerance float64
-	Quick     bool // part of the quick main job: at most 8 mechanisms are
+	// BFloat16: queries, keys, values and weights are rounded to bfloat16 where they are multiplied. Tolerance then bounds what that loses, in the
+	// gradients too, and the products may be faster than those of float32.
+	BFloat16 bool
+	Quick    bool // part of the quick main job: at most 8 mechanisms are
 
 	Inputs  []Input  // in the pipeline's order; QKV() is the default
 	Learned []Tensor // trained with the model

@@ -36,7 +36,8 @@ On text the score is bits per byte, also by position and for bytes that repeat a
 
 Tasks: ` + strings.Join(task.Names(), ", ") + `; whole systems, with models and metrics of their own:
 ` + strings.Join(system.Names(), ", ") + ` (they read --data). A task with options is spelled name:option=value,option=value.
-A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
+A layer pattern a|b gives the layers of a model different mechanisms, in turn. In place of a mechanism, elman, gru and lstm
+are recurrent networks of as many learned numbers.`,
 		Example: `  attnbench train full --steps 300
   attnbench train --mech full,sliding:window=64,linear --task opticks --steps 1000 --count 3 --out text.txt
   attnbench train --mech full,sliding:window=8 --task mqar --seed 1
@@ -50,6 +51,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	var seed uint64
 	var count int
 	var iso string
+	var rates []float64
 	var r harness.Recipe
 	f := cmd.Flags()
 	f.Var(&mechs, "mech", "mechanisms or layer patterns, between commas")
@@ -65,6 +67,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 	f.IntVar(&r.Train.Steps, "steps", 0, "optimiser steps")
 	f.IntVar(&r.Train.Batch, "batch", 0, "rows a step")
 	f.Float64Var(&r.Train.Rate, "lr", 0, "peak learning rate; the last one keeps its proportion")
+	f.Float64SliceVar(&rates, "rates", nil, "peak learning rates, each of which every mechanism is trained at, in place of --lr: adds a table of the best one and of the robustness")
 	f.IntVar(&r.Train.Warmup, "warmup", 0, "steps of linear warm-up")
 	f.StringVar(&r.Train.Optimiser, "optimiser", "", "optimiser: "+strings.Join(train.Rules(), ", "))
 	f.StringVar(&r.Train.Schedule, "schedule", "", "learning rate after the warm-up: "+strings.Join(train.Schedules, ", "))
@@ -95,7 +98,7 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 			}
 		}
 		if system.Has(spec) {
-			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "warmup", "optimiser", "schedule", "dim", "layers", "heads") {
+			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "rates", "warmup", "optimiser", "schedule", "dim", "layers", "heads") {
 				if cmd.Flags().Changed(flag) {
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
@@ -119,11 +122,17 @@ A layer pattern a|b gives the layers of a model different mechanisms, in turn.`,
 		if err != nil {
 			return err
 		}
+		if err := checkRates(rates, cmd.Flags().Changed); err != nil {
+			return usage(cmd, err)
+		}
 		change(&recipe, r, cmd.Flags().Changed)
 		if recipe, err = harness.CheckIso(recipe, mechs, iso); err != nil {
 			return err
 		}
 		t := &training{cmd: cmd, recipe: recipe, mechs: mechs, seed: seed, count: count, out: out, save: save, plot: plot, checkpoints: checkpoints}
+		if len(rates) > 0 {
+			return (&rateGrid{training: *t, rates: rates}).run(format.Format)
+		}
 		return t.run(format.Format)
 	}
 	return cmd
@@ -183,6 +192,8 @@ func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool)
 	}
 }
 
+var errNoneTrained = errors.New("no mechanism can be trained: want one with a backward pass")
+
 // training is what one train command does.
 type training struct {
 	cmd    *cobra.Command
@@ -202,11 +213,19 @@ func (t *training) run(f results.Format) error {
 	if err != nil {
 		return err
 	}
+	if len(jobs) == 0 {
+		return errNoneTrained
+	}
 	set, err := collect(t.cmd, jobs, t.out)
 	if err != nil {
 		return err
 	}
 	t.unsaved()
+	return t.tables(set, f)
+}
+
+// tables draws the results, with the task's baselines beside them.
+func (t *training) tables(set *results.Set, f results.Format) error {
 	tables, warnings, err := set.Tables(results.Query{})
 	if err != nil {
 		return err
@@ -310,9 +329,6 @@ func (t *training) jobs() ([]harness.Job, error) {
 				jobs = append(jobs, j)
 			}
 		}
-	}
-	if len(jobs) == 0 {
-		return nil, errors.New("no mechanism can be trained: want one with a backward pass")
 	}
 	return jobs, nil
 }

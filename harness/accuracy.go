@@ -18,7 +18,7 @@ import (
 // A run is one model to be trained by a recipe with one mechanism.
 type run struct {
 	recipe   Recipe
-	mech     string // canonical spelling, or layer pattern
+	mech     string // canonical spelling, layer pattern, or name of a recurrent network
 	seed     uint64
 	task     task.Task
 	hash     string
@@ -27,27 +27,17 @@ type run struct {
 }
 
 func newRun(r Recipe, mech string, seed uint64) (*run, error) {
-	parts, err := attn.Pattern(mech)
-	if err != nil {
-		return nil, err
-	}
-	x := &run{recipe: r, mech: strings.Join(parts, "|"), seed: seed}
-	var revisions []string
-	for _, p := range parts {
-		m, err := attn.New(p)
-		if err != nil {
+	x := &run{recipe: r, mech: mech, seed: seed, revision: "1"}
+	if recurrent(mech) {
+		if r.Model.Bottleneck {
+			return nil, unsupported("%s: the task answers from the last token's output alone: want a mechanism", mech)
+		}
+	} else {
+		if err := x.setPattern(mech); err != nil {
 			return nil, err
 		}
-		info := m.Info()
-		if _, ok := m.(attn.Differentiable); !ok || info.Inference {
-			return nil, unsupported("%s: it cannot be trained: want a mechanism with a backward pass", p)
-		}
-		if info.Masks&attn.Causal == 0 {
-			return nil, unsupported("%s: mask is %v: want %v", p, attn.Causal, info.Masks)
-		}
-		revisions = append(revisions, fmt.Sprint(info.Revision))
 	}
-	x.revision = strings.Join(revisions, "|")
+	var err error
 	if x.task, err = task.New(r.Task); err != nil {
 		return nil, err
 	}
@@ -63,6 +53,31 @@ func newRun(r Recipe, mech string, seed uint64) (*run, error) {
 		}
 	}
 	return x, nil
+}
+
+// setPattern takes a mechanism or a layer pattern, whose mechanisms must all be trainable.
+func (x *run) setPattern(mech string) error {
+	parts, err := attn.Pattern(mech)
+	if err != nil {
+		return err
+	}
+	var revisions []string
+	for _, p := range parts {
+		m, err := attn.New(p)
+		if err != nil {
+			return err
+		}
+		info := m.Info()
+		if _, ok := m.(attn.Differentiable); !ok || info.Inference {
+			return unsupported("%s: it cannot be trained: want a mechanism with a backward pass", p)
+		}
+		if info.Masks&attn.Causal == 0 {
+			return unsupported("%s: mask is %v: want %v", p, attn.Causal, info.Masks)
+		}
+		revisions = append(revisions, fmt.Sprint(info.Revision))
+	}
+	x.mech, x.revision = strings.Join(parts, "|"), strings.Join(revisions, "|")
+	return nil
 }
 
 // knowMetrics makes a task's metrics known as units of results.
@@ -116,15 +131,13 @@ func (w *watched) Loss(t *autograd.Tape, tokens, labels []int32, rows, length in
 
 // fit trains the model and scores it. Of a run that diverges, this is the result.
 func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result, error) {
-	m, err := x.recipe.train().NewModel(x.task, x.mech, x.seed)
+	m, err := x.build()
 	if err != nil {
 		return nil, train.Result{}, err
 	}
-	x.model = m
 	ws := attn.NewWorkspace()
-	w := &watched{LM: m}
 	r, err := train.Run(ctx, train.Config{
-		Settings: x.recipe.Train, Model: w, Task: x.task, Seed: x.seed,
+		Settings: x.recipe.Train, Model: m.Model, Task: x.task, Seed: x.seed,
 		Recipe: x.hash, Variant: x.mech, Workspace: ws,
 		Progress: f.Progress, Checkpoint: f.Checkpoint, CheckpointEvery: 100,
 	})
@@ -138,15 +151,15 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	if r.Diverged {
 		list = []results.Value{{Value: 1, Unit: "diverged"}}
 	}
-	if state, _, ok := m.StateBytes(x.task.Info().Length); ok {
-		list = append(list, results.Value{Value: float64(state), Unit: "state-B"})
+	if m.state >= 0 {
+		list = append(list, results.Value{Value: float64(m.state), Unit: "state-B"})
 	}
 	list = append(list,
 		results.Value{Value: float64(nn.Count(m.Params())), Unit: "params"},
 		results.Value{Value: float64(r.Steps), Unit: "steps"},
 		results.Value{Value: r.Seconds / float64(max(1, r.Steps)), Unit: "sec/step"})
-	if w.tape != nil { // a finished checkpoint leaves no step to measure
-		list = append(list, results.Value{Value: float64(ws.Peak() + w.tape.Peak()), Unit: "step-B"})
+	if tape := m.tape(); tape != nil { // a finished checkpoint leaves no step to measure
+		list = append(list, results.Value{Value: float64(ws.Peak() + tape.Peak()), Unit: "step-B"})
 	}
 	return list, r, nil
 }
@@ -195,8 +208,8 @@ func FitJobs(r Recipe, mechs []string, samples int, seed uint64) (jobs []Job, sk
 				return nil, nil, err
 			}
 			work := 1.0
-			if m, err := r.train().NewModel(x.task, x.mech, x.seed); err == nil {
-				work = 3 * float64(m.FLOPs(x.task.Info().Length)) * float64(r.Train.Batch*r.Train.Steps) / 2e10
+			if m, err := x.build(); err == nil {
+				work = 3 * float64(m.flops) * float64(r.Train.Batch*r.Train.Steps) / 2e10
 			}
 			jobs = append(jobs, Job{
 				Key: results.Key(x.name(), append(Config(), x.config()...)...), Name: x.name(), Work: work,

@@ -175,7 +175,7 @@ func (s *suite) one(b *testing.B, k Kind, c Case, seed uint64) {
 		err = p.warmUp()
 	}
 	stop(b, err)
-	t := timing{before: s.meter.Peak(p.bytes)}
+	t := timing{before: s.meter.PeakOf(&p.info, p.bytes)}
 	b.ReportAllocs()
 	for b.Loop() {
 		if p.round > 0 && t.iters > 0 && t.iters%p.round == 0 {
@@ -190,7 +190,7 @@ func (s *suite) one(b *testing.B, k Kind, c Case, seed uint64) {
 		}
 		t.iters++
 	}
-	t.after = s.meter.Peak(p.bytes)
+	t.after = s.meter.PeakOf(&p.info, p.bytes)
 	t.sec = b.Elapsed().Seconds() / float64(t.iters)
 	values, err := p.values(t, s.meter)
 	if err == nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"attnbench/nn"
-	"attnbench/task"
 )
 
 // Isos are the ways in which models of one comparison can be held to be of one size:
@@ -30,10 +29,6 @@ func CheckIso(r Recipe, mechs []string, iso string) (Recipe, error) {
 	if iso == "none" {
 		return r, nil
 	}
-	k, err := task.New(r.Task)
-	if err != nil {
-		return r, err
-	}
 	first, firstMech := 0.0, ""
 	for _, mech := range mechs {
 		x, err := newRun(r, mech, 1)
@@ -44,17 +39,16 @@ func CheckIso(r Recipe, mechs []string, iso string) (Recipe, error) {
 		if err != nil {
 			return r, err
 		}
-		m, err := r.train().NewModel(k, x.mech, 1)
+		m, err := x.build()
 		if err != nil {
 			return r, err
 		}
 		what, size := "parameters", float64(nn.Count(m.Params()))
 		if iso == "state" {
-			bytes, _, ok := m.StateBytes(k.Info().Length)
-			if !ok {
+			if m.state < 0 {
 				return r, fmt.Errorf("%s says no bytes of its state: want mechanisms that do, or another iso than state", mech)
 			}
-			what, size = "bytes of state", float64(bytes)
+			what, size = "bytes of state", float64(m.state)
 		}
 		if firstMech == "" {
 			first, firstMech = size, mech

@@ -121,7 +121,7 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 		o.Iters = int(min(max(1, o.Work/float64(max(1, p.flops))), 256))
 	}
 	var t timing
-	t.before = o.Meter.Peak(p.bytes)
+	t.before = o.Meter.PeakOf(&p.info, p.bytes)
 	var took time.Duration
 	var a, b runtime.MemStats
 	for t.iters == 0 || t.iters < o.Iters || o.Iters == 0 && took < o.MinTime {
@@ -150,7 +150,7 @@ func (p *probe) time(ctx context.Context, o Options) (timing, error) {
 			}
 		}
 	}
-	t.after = o.Meter.Peak(p.bytes)
+	t.after = o.Meter.PeakOf(&p.info, p.bytes)
 	n := float64(t.iters)
 	t.sec, t.heap, t.allocs = took.Seconds()/n, t.heap/n, t.allocs/n
 	return t, nil
@@ -178,11 +178,11 @@ func (p *probe) values(t timing, m *Meter) ([]results.Value, error) {
 		return nil, fmt.Errorf("a step took no time: want one that the clock can see")
 	}
 	rate := float64(p.flops) / t.sec
-	for try := 0; rate > slack*m.Best(); try++ {
+	for try := 0; rate > slack*m.BestOf(&p.info); try++ {
 		if try == 3 {
-			return nil, fmt.Errorf("%.4g FLOP/s, more than the measured peak of %.4g: want every operation done, and none counted twice", rate, m.Best())
+			return nil, fmt.Errorf("%.4g FLOP/s, more than the measured peak of %.4g: want every operation done, and none counted twice", rate, m.BestOf(&p.info))
 		}
-		m.Peak(p.bytes) // the peak may have been taken while the machine was disturbed
+		m.PeakOf(&p.info, p.bytes) // the peak may have been taken while the machine was disturbed
 	}
 	v := []results.Value{
 		{Value: t.sec, Unit: "sec/op"},

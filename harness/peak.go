@@ -3,6 +3,8 @@ package harness
 import (
 	"runtime"
 
+	"attnbench/attn"
+	"attnbench/internal/kernel"
 	"attnbench/internal/paired"
 )
 
@@ -30,8 +32,9 @@ const (
 // bursts would find a moment without neighbours that the measurement has not had. One pair still swings with the neighbours;
 // what counts is the median of the pairs of all samples.
 type Meter struct {
-	buf  []float32
-	best float64 // highest FLOP rate seen so far
+	buf   []float32
+	best  float64 // highest FLOP rate seen so far
+	pairs float64 // and of products of bfloat16
 }
 
 // NewMeter returns a meter.
@@ -44,8 +47,26 @@ func (m *Meter) Peak(bytes int64) Peak {
 	return Peak{FLOPs: rate, Read: paired.Read(m.room(min(max(bytes, minRead), maxRead)), workers())}
 }
 
+// PeakOf is Peak for what a mechanism computes: where its products are of bfloat16 and the processor has these, the higher rate of theirs and
+// of float32's.
+func (m *Meter) PeakOf(info *attn.Info, bytes int64) Peak {
+	p := m.Peak(bytes)
+	if info.BFloat16 && kernel.NativePairs() != "" {
+		p.FLOPs = max(p.FLOPs, paired.Undisturbed(&m.pairs, func() float64 { return paired.Pairs(workers()) }))
+	}
+	return p
+}
+
 // Best returns the highest FLOP rate that the meter has seen.
 func (m *Meter) Best() float64 { return m.best }
+
+// BestOf is Best for what a mechanism computes.
+func (m *Meter) BestOf(info *attn.Info) float64 {
+	if info.BFloat16 {
+		return max(m.best, m.pairs)
+	}
+	return m.best
+}
 
 // room returns a working set of that many bytes.
 func (m *Meter) room(bytes int64) []float32 {

@@ -102,6 +102,24 @@ func (s *Set) Keep(f func(key string) bool) {
 	s.Results = slices.DeleteFunc(s.Results, func(r *benchfmt.Result) bool { return !f((*result)(r).key()) })
 }
 
+// Each calls f for every result.
+func (s *Set) Each(f func(key string, values []Value)) {
+	for _, r := range s.Results {
+		var values []Value
+		for _, v := range r.Values {
+			values = append(values, Value{v.Value, v.Unit})
+		}
+		f((*result)(r).key(), values)
+	}
+}
+
+// Rename gives all results one value of a configuration key, for a table of what would else stand in several.
+func (s *Set) Rename(key, value string) {
+	for _, r := range s.Results {
+		r.SetConfig(key, value)
+	}
+}
+
 func (s *Set) warn(format string, args ...any) {
 	s.Warnings = append(s.Warnings, fmt.Errorf(format, args...))
 }

@@ -12,7 +12,7 @@ import (
 // have the same bits, also where the guarded path for a NaN takes the copy's place.
 func TestRowsApart(t *testing.T) {
 	const n, heads, dim = 300, 8, 128
-	for _, spec := range []string{"full", "sliding:window=50", "sliding:window=70,sinks=3", "blocksparse:block=16,local=2,stride=4"} {
+	for _, spec := range []string{"full", "full:precision=bf16", "sliding:window=50", "sliding:window=70,sinks=3", "blocksparse:block=16,local=2,stride=4"} {
 		for _, bad := range []bool{false, true} {
 			m, err := attn.New(spec)
 			if err != nil {

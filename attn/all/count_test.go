@@ -201,7 +201,7 @@ func solved(steps int) work {
 		passes: byUpdate,
 		most: func(s attn.Shape, p attn.Pass, _ float64) float64 {
 			if p == attn.PassForward {
-				return 1
+				return 1 + 2*8/float64(s.KeyDim) // tokens solved side by side see each other
 			}
 			return 1 + 0.01 // the copies of tokens' gradients
 		},
@@ -283,7 +283,7 @@ func none(attn.Shape) int { return 0 }
 
 // engines are the mechanisms' engines, by name; options may change the number of edges.
 var engines = map[string]work{
-	"full": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
+	"full": tiles(1, 0), "full:precision=bf16": tiles(1, 0), "blocksparse": tiles(1, 0), "bigbird": tiles(1, 0), "sliding": tiles(2, 2),
 	"sliding:window=100,sinks=4": tiles(2, 3), // at the sinks, an edge only where the window leaves them
 	"differential":               differs, "forgetting": forgets, "gated": tiles(1, 0), "gated:gate=head": tiles(1, 0), "mla": latents,
 	"alibi": biased, "softcap": tiles(1, 0), "sinklogit": tiles(1, 0),

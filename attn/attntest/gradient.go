@@ -14,6 +14,14 @@ const step = 1e-6
 // gradTolerance is relative to the root mean square of the directional derivatives.
 const gradTolerance = 5e-4
 
+// rounding is what a mechanism declares to lose by rounding its inputs, of the norm of a gradient and of its largest element.
+func (k *kit) rounding() float64 {
+	if k.info.BFloat16 {
+		return k.info.Tolerance
+	}
+	return 0
+}
+
 func checkGradient(k *kit) {
 	d, ok := k.m.(attn.Differentiable)
 	if !ok {
@@ -295,6 +303,11 @@ func (k *kit) directions(d attn.Differentiable, p *plan, share bool) {
 	for i, r := range results {
 		// What the gradients held before costs each element up to half a unit of 1/4.
 		rounding := 1e-7 * math.Sqrt(float64(len(parts[i].got)*parts[i].ties))
+		norm := 0.0 // about what a derivative along a random direction is
+		for _, x := range parts[i].got {
+			norm = math.Hypot(norm, x)
+		}
+		rounding += k.rounding() * norm
 		for j := range r.want {
 			if e := math.Abs(r.got[j] - r.want[j]); !(e <= gradTolerance*scales[i]+1e-6*top+rounding) {
 				k.failf("gradient of %s along direction %d: got %.6g, differences of the definition give %.6g (typical %.3g)",
@@ -340,7 +353,7 @@ func (k *kit) elements(d attn.Differentiable, p *plan) {
 			top = max(top, math.Abs(want[i]))
 		}
 		for i, x := range want {
-			if e := math.Abs(part.got[i] - x); !(e <= 1e-4*top+1e-6) {
+			if e := math.Abs(part.got[i] - x); !(e <= max(1e-4, k.rounding())*top+1e-6) {
 				k.failf("gradient of %s, element %d of %d: got %.6g, want %.6g", part.name, i, n, part.got[i], x)
 				break
 			}

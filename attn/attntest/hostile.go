@@ -42,7 +42,7 @@ func checkSelection(k *kit) {
 // checkHostile draws inputs that training meets on a bad day.
 func checkHostile(k *kit) {
 	for _, m := range k.masks() {
-		for _, h := range []struct {
+		for i, h := range []struct {
 			what        string
 			gain, shift map[string]float64
 			tol         float64
@@ -69,9 +69,14 @@ func checkHostile(k *kit) {
 			if k.Short {
 				p.QueryLen, p.KeyLen = 37, 37
 			}
-			if k.begin(p) {
-				k.hostile(k.draw(p), max(h.tol, k.tolerance()))
+			if !k.begin(p) {
+				continue
 			}
+			c := k.draw(p)
+			if k.info.BFloat16 && i == 0 {
+				k.roundInputs(c) // else a logit of 1e4 is off by 10 and more
+			}
+			k.hostile(c, max(h.tol, k.tolerance()))
 		}
 		if k.gated() && !k.full() {
 			p := &plan{Shape: shape(m, 1, 67, 67, 2, 1, 8, 5), present: k.every(), strong: true, saved: true,
@@ -84,6 +89,18 @@ func checkHostile(k *kit) {
 	}
 	if d, ok := k.m.(attn.Differentiable); ok && k.causal() && !k.full() {
 		k.reachGradient(d)
+	}
+}
+
+// roundInputs makes all inputs bfloat16 numbers.
+func (k *kit) roundInputs(c *attn.Call) {
+	for i := range k.info.Inputs {
+		eachRow(k.input(c, i), func(_, _, _ int, row []float32) {
+			for j, x := range row {
+				u := math.Float32bits(x)
+				row[j] = math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff) // to the nearest, ties to even
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"strings"
+	"time"
 
 	"attnbench/attn"
 )
@@ -77,7 +78,7 @@ func (k *kit) longPass(p *plan) {
 	if k.selfOnly() || k.info.Inference || k.info.CheckShape != nil && k.info.CheckShape(tail.Shape) != nil {
 		k.note("%s: %d tokens, finite; the definition of the last ones alone is another one's", p.what, n)
 	} else if w, ok := k.want(tail); ok {
-		if s := off(tail.Out, w.Out, longTolerance); s != "" {
+		if s := off(tail.Out, w.Out, max(longTolerance, k.rounding())); s != "" {
 			k.failf("the last %d of %d tokens against the definition: %s", last, n, s)
 		}
 		k.note("%s: %d tokens, finite, the last %d %s", p.what, n, last, distance(tail.Out, w.Out))
@@ -107,7 +108,7 @@ func (k *kit) longPass(p *plan) {
 	}
 	want := wideView(times(out, n-last, n))
 	got := times(c.Out, n-last, n)
-	if s := off(got, want, longTolerance); s != "" {
+	if s := off(got, want, max(longTolerance, k.rounding())); s != "" {
 		k.failf("decoding %d tokens in mixed pieces against one pass: %s", n, s)
 	}
 	k.note("%s: decoded in mixed pieces, the last %d %s", p.what, last, distance(got, want))
@@ -168,7 +169,11 @@ func checkStream(k *kit) {
 	}
 	tokens[0].EndOfPrompt = true
 	early, heap := int64(0), uint64(0)
+	var eighths [9]time.Time
 	for t := range k.stream {
+		if t%max(1, k.stream/8) == 0 {
+			eighths[min(8, t/max(1, k.stream/8))] = time.Now()
+		}
 		if t == k.stream/16 {
 			early, heap = state.Bytes(), liveHeap()
 		}
@@ -182,6 +187,7 @@ func checkStream(k *kit) {
 			return
 		}
 	}
+	eighths[8] = time.Now()
 	if got := state.Bytes(); got != early {
 		k.failf("the state retains %d bytes after %d tokens, %d after %d: want no more", got, k.stream, early, k.stream/16)
 	}
@@ -192,7 +198,9 @@ func checkStream(k *kit) {
 		k.failf("the heap holds %d bytes more after %d tokens than after %d: want no more", now-heap, k.stream, k.stream/16)
 	}
 	runtime.KeepAlive(state)
-	k.note("%d tokens one by one, finite; the state retains %d bytes from token %d on", k.stream, early, k.stream/16)
+	perToken := func(i int) time.Duration { return eighths[i+1].Sub(eighths[i]) * 8 / time.Duration(k.stream) }
+	k.note("%d tokens one by one, finite; the state retains %d bytes from token %d on; a token took %v in the second eighth, %v in the last", k.stream, early,
+		k.stream/16, perToken(1), perToken(7))
 }
 
 func liveHeap() uint64 {

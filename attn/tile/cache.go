@@ -18,6 +18,7 @@ type Cache struct {
 	shape    attn.Shape
 	length   []int // tokens seen, by row
 	capacity int   // slots of each row and head
+	pairs    bool  // a token is kept as pairs of bfloat16, a Kept's Dim counting these
 	kept     []Kept
 	summary  []float32      // of complete blocks, [batch, kv heads, blocks of capacity, width]
 	chosen   chosenPattern  // of the call that extends it
@@ -36,7 +37,8 @@ const mostKept = 3
 
 // NewState returns an empty cache of keys and values for the mechanism with that name.
 func (a Softmax) NewState(name string, s attn.Shape) (attn.State, error) {
-	kept := []Kept{{Heads: s.KVHeads, Dim: s.KeyDim}, {Heads: s.KVHeads, Dim: s.ValueDim}}
+	dk, dv := a.keptDims(s)
+	kept := []Kept{{Heads: s.KVHeads, Dim: dk}, {Heads: s.KVHeads, Dim: dv}}
 	if a.Forget {
 		kept = append(kept, Kept{Heads: s.Heads, Dim: 1})
 	}
@@ -44,6 +46,7 @@ func (a Softmax) NewState(name string, s attn.Shape) (attn.State, error) {
 	if err != nil {
 		return nil, err // not a nil *Cache in a State
 	}
+	c.pairs = a.keepsPairs()
 	return c, nil
 }
 
@@ -128,7 +131,7 @@ func (a Softmax) reads(s attn.Shape, n int) int64 {
 	if a.Reads != nil {
 		return a.Reads(s, n)
 	}
-	return a.tokensRead(s, n) * int64(s.KeyDim+s.ValueDim)
+	return a.tokensRead(s, n) * a.tokenFloats(s)
 }
 
 // tokensRead returns how many of the n tokens of one sequence the next one sees, summed over the

@@ -26,7 +26,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	case attn.PassDecode:
 		c.FLOPs = 2 * pairs * (dk + dv)
 		before := s.KeyLen - s.QueryLen
-		state := int64(a.held(before))*int64(s.KVHeads)*(dk+dv) + a.summaryFloats(s, before)
+		state := int64(a.held(before))*int64(s.KVHeads)*a.tokenFloats(s) + a.summaryFloats(s, before)
 		if s.QueryLen == 1 {
 			state = a.reads(s, before)
 		}
@@ -34,7 +34,7 @@ func (a Softmax) Cost(s attn.Shape, p attn.Pass, pairs int64) attn.Cost {
 	}
 	c.Shared, c.PerWorker = a.Scratch(s, p)
 	tokens := int64(s.KVHeads) * int64(a.held(s.KeyLen))
-	c.State = 4*batch*(tokens*(dk+dv)+a.summaryFloats(s, s.KeyLen)) + gates
+	c.State = 4*batch*(tokens*a.tokenFloats(s)+a.summaryFloats(s, s.KeyLen)) + gates
 	c.Read = 4*batch*a.reads(s, s.KeyLen) + gates
 	return c
 }
@@ -80,7 +80,7 @@ func (a Softmax) decodeScratch(s attn.Shape) (shared, worker int64) {
 	if q >= few {
 		return shared, a.forwardScratch(s, q)
 	}
-	return shared + bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys))), 4 * int64(max(a.reserve, decodeWorkerFloats(s, q)))
+	return shared + bytesOf(decodeFloats(s, s.Batch, q, decodeParts(keys))), 4 * int64(max(a.reserve, a.decodeWorkerFloats(s, q)))
 }
 
 func (a Softmax) forwardScratch(s attn.Shape, queries int) int64 {

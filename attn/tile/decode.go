@@ -35,7 +35,7 @@ func (a Softmax) decode(ws *attn.Workspace, c *attn.Call, s *Cache) {
 	args.gates = a.gates(ws, c)
 	args.partial = ws.Floats(decodeFloats(c.Shape, len(c.Segments), queries, args.parts))
 	tasks := len(c.Segments) * c.KVHeads * args.parts
-	attn.Parallel(ws, tasks, max(a.reserve, decodeWorkerFloats(c.Shape, queries)), args, func(s *attn.Scratch, a *decodeArgs, task int) {
+	attn.Parallel(ws, tasks, max(a.reserve, a.decodeWorkerFloats(c.Shape, queries)), args, func(s *attn.Scratch, a *decodeArgs, task int) {
 		a.run(s, task)
 	})
 	args.merge()
@@ -45,8 +45,8 @@ func decodeFloats(s attn.Shape, segments, queries, parts int) int {
 	return segments * s.Heads * queries * parts * (s.ValueDim + 2)
 }
 
-func decodeWorkerFloats(s attn.Shape, queries int) int {
-	return attn.ScratchFloats(queries*s.Heads/s.KVHeads*s.KeyDim, decodeBlock, decodeBlock)
+func (a Softmax) decodeWorkerFloats(s attn.Shape, queries int) int {
+	return attn.ScratchFloats(queries*s.Heads/s.KVHeads*s.KeyDim, decodeBlock, decodeBlock, a.widenFloats(s))
 }
 
 type decodeArgs struct {
@@ -78,7 +78,7 @@ func (a *decodeArgs) run(s *attn.Scratch, task int) {
 	group, dk := c.Heads/c.KVHeads, c.KeyDim
 	d := decodeHead{args: a, segment: g, k: sideOf(&c.K, g, kv), v: sideOf(&c.V, g, kv)}
 	q := s.Floats(a.queries * group * dk)
-	d.scores, d.slots = s.Floats(decodeBlock), s.Ints(decodeBlock)
+	d.scores, d.slots, d.room = s.Floats(decodeBlock), s.Ints(decodeBlock), s.Floats(a.widenFloats(c.Shape))
 	for i := range g.Queries {
 		for h := range group {
 			x := q[(i*group+h)*dk:][:dk]
@@ -116,6 +116,7 @@ type decodeHead struct {
 	bias    bias
 	scores  []float32
 	slots   []int32
+	room    []float32 // in which pairs are widened
 }
 
 // block takes the keys lo to hi-1 that the query q sees into the partial result r.
@@ -130,14 +131,14 @@ func (d *decodeHead) block(r, q []float32, t Tile, lo, hi int) {
 			slot, n := d.stretch(j)
 			n = min(n, min(run.Hi, hi)-j)
 			// The values arrive while the keys are read, the next keys while the values are.
-			kernel.Prefetch(d.v.rows(slot), min(n, firstRows), len(r)-2)
-			kernel.Dots(d.scores[:n], q, d.k.rows(slot), n)
+			kernel.Prefetch(d.v.rows(slot), min(n, firstRows), d.width(len(r)-2))
+			d.dots(d.scores[:n], q, slot)
 			if j+n+firstRows <= d.segment.Keys {
-				kernel.Prefetch(d.k.rows(slot+n), firstRows, len(q))
+				kernel.Prefetch(d.k.rows(slot+n), firstRows, d.width(len(q)))
 			}
 			d.adjust(t, j, d.scores[:n])
 			if d.weigh(r, d.scores[:n]) {
-				kernel.Combine(r[:len(r)-2], d.scores[:n], d.v.rows(slot))
+				d.combine(r[:len(r)-2], d.scores[:n], slot)
 			}
 			j += n
 		}
@@ -172,7 +173,11 @@ func (d *decodeHead) scattered(r, q []float32, t Tile, lo, hi int) {
 		}
 		slot, _ := d.stretch(j)
 		d.slots[n] = int32(slot)
-		d.scores[n] = kernel.Dot(q, d.k.row(slot, len(q)))
+		if d.args.inPairs {
+			d.dots(d.scores[n:n+1], q, slot)
+		} else {
+			d.scores[n] = kernel.Dot(q, d.k.row(slot, len(q)))
+		}
 		d.adjust(t, j, d.scores[n:n+1])
 		n++
 	}
@@ -180,8 +185,38 @@ func (d *decodeHead) scattered(r, q []float32, t Tile, lo, hi int) {
 		return
 	}
 	for i, slot := range d.slots[:n] {
-		kernel.Axpy(d.scores[i], d.v.row(int(slot), len(r)-2), r)
+		if d.args.inPairs {
+			d.combine(r[:len(r)-2], d.scores[i:i+1], int(slot))
+		} else {
+			kernel.Axpy(d.scores[i], d.v.row(int(slot), len(r)-2), r)
+		}
 	}
+}
+
+// width returns the floats that a row of so many numbers takes.
+func (d *decodeHead) width(dim int) int {
+	if d.args.inPairs {
+		return kernel.PairsOf(dim)
+	}
+	return dim
+}
+
+// dots computes the scores of keys that lie from slot on.
+func (d *decodeHead) dots(scores, q []float32, slot int) {
+	if d.args.inPairs {
+		kernel.DotsPairs(scores, q, kernel.Words(d.k.data[slot*d.k.stride:]), d.room)
+		return
+	}
+	kernel.Dots(scores, q, d.k.rows(slot), len(scores))
+}
+
+// combine adds the values from slot on, times their weights.
+func (d *decodeHead) combine(acc, weights []float32, slot int) {
+	if d.args.inPairs {
+		kernel.CombinePairs(acc, weights, kernel.Words(d.v.data[slot*d.v.stride:]), d.room)
+		return
+	}
+	kernel.Combine(acc, weights, d.v.rows(slot))
 }
 
 // weigh replaces scores by their weights under the new maximum and rescales r; false when there is none.

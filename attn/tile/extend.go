@@ -118,6 +118,7 @@ func (a Softmax) Attend(ws *attn.Workspace, c *attn.Call) {
 // extend computes the queries of s.seen over the keys and values in.
 func (a Softmax) extend(ws *attn.Workspace, c *attn.Call, s *Cache, in inputs) {
 	call := *c
+	a.inPairs = s.pairs
 	call.Saved, call.Segments, call.K, call.V = nil, s.seen, in[0], in[1]
 	if a.Forget {
 		s.extra[0] = in[2]
@@ -209,8 +210,13 @@ func (a *appendArgs) run(task int) {
 		}
 		slot := s.softmax.slot(n + t)
 		for i := range s.kept {
-			if h < kept[i].Heads {
-				copy(kept[i].Row(g.Row, slot, h), a.in[i].Row(g.Row, g.Key0+t, h))
+			if h >= kept[i].Heads {
+				continue
+			}
+			if to, from := kept[i].Row(g.Row, slot, h), a.in[i].Row(g.Row, g.Key0+t, h); s.pairs {
+				roundRow(to, from)
+			} else {
+				copy(to, from)
 			}
 		}
 	}

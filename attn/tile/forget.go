@@ -91,11 +91,11 @@ func (b *backwardHead) addGates(blk block) {
 }
 
 // forgetFloats are those of a worker of Backward: the sums of a block, of a step, and ones.
-func (a Softmax) forgetFloats() (block, step, ones int) {
+func (a Softmax) forgetFloats(s attn.Shape) (block, step, ones int) {
 	if !a.Forget {
 		return 0, 0, 0
 	}
-	return keyBlock, keyBlock, Lanes
+	return backKeys(s), keyBlock, Lanes
 }
 
 // forgetSums is the size of the sums of Backward over all blocks: [batch, heads, keys].

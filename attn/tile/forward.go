@@ -1,6 +1,8 @@
 package tile
 
 import (
+	"runtime"
+
 	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
@@ -59,13 +61,17 @@ func (a Softmax) forward(ws *attn.Workspace, c *attn.Call, lse []float32, atLeas
 	})
 }
 
-// forwardGroup returns the number of query tiles in a group, fewer where there would be too few groups for the cores.
+// forwardGroup returns the number of query tiles in a group, fewer where there would be
+// less than four groups for a core. No bit of a result depends on it.
 func forwardGroup(s attn.Shape, queries int) int {
 	tiles := ceil(queries, Lanes)
-	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/16))
+	return max(1, min(forwardTiles, tiles, tiles*s.Batch*s.Heads/(4*runtime.GOMAXPROCS(0))))
 }
 
 func (a Softmax) forwardFloats(s attn.Shape, tiles int) int {
+	if a.Pairs {
+		return a.pairFloats(s, tiles)
+	}
 	return attn.ScratchFloats(a.biasFloats(), tiles*s.KeyDim*Lanes, tiles*s.ValueDim*Lanes, keyBlock*Lanes,
 		keyBlock*s.KeyDim, kernel.PackedFloats(s.ValueDim, keyBlock))
 }
@@ -95,6 +101,7 @@ type forwardHead struct {
 	keys        kernel.Mat
 	panel       kernel.Packed // of V
 	roomK, room []float32
+	pairs       pairHead
 	state       [forwardTiles]kernel.Softmax
 	walk        [forwardTiles]cursor
 	tested      [forwardTiles]bool // the tile has pairs that are hidden
@@ -116,14 +123,19 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	f := forwardHead{
 		p: a.Pattern, soft: &a.Softmax, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
-		q: s.Floats(a.tiles * c.KeyDim * Lanes), o: s.Floats(a.tiles * c.ValueDim * Lanes),
-		scores: s.Floats(keyBlock * Lanes), roomK: s.Floats(keyBlock * c.KeyDim), room: s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock)),
+		o: s.Floats(a.tiles * c.ValueDim * Lanes), scores: s.Floats(keyBlock * Lanes),
+	}
+	if a.Pairs {
+		f.newPairs(s, a)
+	} else {
+		f.q, f.roomK, f.room = s.Floats(a.tiles*c.KeyDim*Lanes), s.Floats(keyBlock*c.KeyDim), s.Floats(kernel.PackedFloats(c.ValueDim, keyBlock))
 	}
 	a.head(&f.bias, c, g, head, a.gates)
 	for i := range n {
 		t := tileAt(c, g, segment, head, first+i)
 		q := kernel.Rows(c.Q.From(g.Row, g.Query0+(first+i)*Lanes, head), c.Q.TimeStride)
-		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.scale*kernel.Log2E)
+		kernel.Pack(f.tileQ(i), q, t.Rows, f.dk, a.packScale(a.scale*kernel.Log2E))
+		f.roundQuery(i)
 		f.walk[i].t = t
 	}
 	f.attend(0, n, false)
@@ -147,7 +159,12 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 	}
 }
 
-func (f *forwardHead) tileQ(i int) []float32 { return f.q[i*f.dk*Lanes:][:f.dk*Lanes] }
+func (f *forwardHead) tileQ(i int) []float32 {
+	if f.soft.Pairs {
+		i = 0 // it goes on as pairs
+	}
+	return f.q[i*f.dk*Lanes:][:f.dk*Lanes]
+}
 func (f *forwardHead) tileO(i int) []float32 { return f.o[i*f.dv*Lanes:][:f.dv*Lanes] }
 
 // attend computes the tiles from to to-1, all of them over one panel of keys before the next.
@@ -177,14 +194,7 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 		}
 		f.first = -1
 		if users > 1 {
-			f.first = next
-			keys := min(end, f.walk[from].t.Keys) - next
-			f.keys = f.k.rows(next)
-			if f.k.apart(f.dk) {
-				f.keys = kernel.Rows(f.roomK, f.dk)
-				kernel.Copy(f.keys, f.k.rows(next), keys, f.dk)
-			}
-			f.panel = kernel.PackColumns(f.room, f.dv, keys, f.v.rows(next).T())
+			f.load(next, min(end, f.walk[from].t.Keys)-next)
 		}
 		for i := from; i < to; i++ {
 			for b, ok := f.walk[i].block(f.p, end); ok; b, ok = f.walk[i].block(f.p, end) {
@@ -192,6 +202,21 @@ func (f *forwardHead) attend(from, to int, guarded bool) {
 			}
 		}
 	}
+}
+
+// load brings keys from first on, and their values, for all tiles.
+func (f *forwardHead) load(first, keys int) {
+	f.first = first
+	if f.soft.Pairs {
+		f.loadPairs(keys)
+		return
+	}
+	f.keys = f.k.rows(first)
+	if f.k.apart(f.dk) {
+		f.keys = kernel.Rows(f.roomK, f.dk)
+		kernel.Copy(f.keys, f.k.rows(first), keys, f.dk)
+	}
+	f.panel = kernel.PackColumns(f.room, f.dv, keys, f.v.rows(first).T())
 }
 
 // means divides the lanes of tile i whose sum of weights is a whole number, as that of n equal scores is, so
@@ -214,11 +239,14 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 	keys := b.hi - b.lo
 	st, o := &f.state[i], kernel.Rows(f.tileO(i), Lanes)
 	scores := kernel.Rows(f.scores, Lanes)
-	k := f.k.rows(b.lo)
-	if f.first >= 0 {
-		k = f.keys.From(b.lo-f.first, 0)
+	switch {
+	case f.soft.Pairs:
+		f.scorePairs(i, b)
+	case f.first >= 0:
+		kernel.Mul(keys, Lanes, f.dk, f.keys.From(b.lo-f.first, 0), kernel.Rows(f.tileQ(i), Lanes), scores)
+	default:
+		kernel.Mul(keys, Lanes, f.dk, f.k.rows(b.lo), kernel.Rows(f.tileQ(i), Lanes), scores)
 	}
-	kernel.Mul(keys, Lanes, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), scores)
 	f.soft.soften(f.scores[:keys*Lanes], nil, kernel.Log2E)
 	f.bias.add(f.walk[i].t, b.lo, b.hi, f.scores)
 	if b.parts > 0 {
@@ -226,37 +254,44 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
 	}
 	st.Step(f.scores, keys)
-	if guarded && b.parts > 0 {
+	switch {
+	case guarded && b.parts > 0:
 		f.guarded(i, b)
-		return
-	}
-	if f.first >= 0 {
+	case f.soft.Pairs:
+		f.weighPairs(i, keys, f.valuePairs(b))
+	case f.first >= 0:
 		kernel.MulScalePacked(st.Scale[:], Lanes, keys, f.panel.From(b.lo-f.first), scores, o)
-		return
+	default:
+		kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, f.v.rows(b.lo).T(), scores, o)
 	}
-	kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, f.v.rows(b.lo).T(), scores, o)
 }
 
 // guarded accumulates V of a block that holds hidden pairs: 0·NaN is NaN, so rows of V that are
 // not finite are left out of the product and added to the lanes that see them alone. All other
 // lanes get the bits that they would get if those rows were finite.
 func (f *forwardHead) guarded(i int, b block) {
-	st, o := &f.state[i], f.tileO(i)
-	for j := b.lo; j < b.hi; j++ {
-		row := f.room[(j-b.lo)*f.dv:][:f.dv]
-		if copy(row, f.v.row(j, f.dv)); !finite(row) {
+	st, o, keys := &f.state[i], f.tileO(i), b.hi-b.lo
+	f.values(b.lo, keys)
+	room := f.valueRoom()
+	for j := range keys {
+		if row := room.Data[j*room.Row:][:f.dv]; !finite(row) {
 			clear(row)
 		}
 	}
-	kernel.MulScale(st.Scale[:], f.dv, Lanes, b.hi-b.lo, kernel.Rows(f.room, f.dv).T(),
-		kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))
-	for j := b.lo; j < b.hi; j++ {
-		v := f.v.row(j, f.dv)
+	if f.soft.Pairs {
+		kernel.RoundColumns(f.pairs.own, half, room, keys, f.dv, f.pairs.weights)
+		f.weighPairs(i, keys, f.pairs.own)
+	} else {
+		kernel.MulScale(st.Scale[:], f.dv, Lanes, keys, room.T(), kernel.Rows(f.scores, Lanes), kernel.Rows(o, Lanes))
+	}
+	f.values(b.lo, keys)
+	for j := range keys {
+		v := room.Data[j*room.Row:][:f.dv]
 		if finite(v) {
 			continue
 		}
-		seen := b.seen(f.p, f.walk[i].t, j)
-		for l, w := range f.scores[(j-b.lo)*Lanes:][:Lanes] {
+		seen := b.seen(f.p, f.walk[i].t, b.lo+j)
+		for l, w := range f.scores[j*Lanes:][:Lanes] {
 			if seen>>l&1 == 0 {
 				continue
 			}
@@ -264,6 +299,23 @@ func (f *forwardHead) guarded(i int, b block) {
 				o[d*Lanes+l] += w * x
 			}
 		}
+	}
+}
+
+// valueRoom is the room in which values are rows of floats.
+func (f *forwardHead) valueRoom() kernel.Mat {
+	if f.soft.inPairs {
+		return kernel.Rows(f.room, 2*kernel.PairsOf(f.dv))
+	}
+	return kernel.Rows(f.room, f.dv)
+}
+
+// values brings values from key lo on there.
+func (f *forwardHead) values(lo, keys int) {
+	if f.soft.inPairs {
+		f.widenValues(lo, keys)
+	} else {
+		kernel.Copy(f.valueRoom(), f.v.rows(lo), keys, f.dv)
 	}
 }
 

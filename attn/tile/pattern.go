@@ -155,12 +155,11 @@ func (c *cursor) block(p Pattern, end int) (b block, ok bool) {
 
 // hide sets the scores, or weights, of pairs that p does not admit to x.
 func (b *block) hide(p Pattern, t Tile, scores []float32, x float32) {
+	var hidden [keyBlock]uint32
 	for _, r := range b.part[:b.parts] {
 		for j := r.Lo; j < r.Hi; j++ {
-			row := scores[(j-b.lo)*Lanes:][:Lanes]
-			for hidden := ^p.Sees(t, j); hidden != 0; hidden &= hidden - 1 {
-				row[bits.TrailingZeros32(hidden)%Lanes] = x
-			}
+			hidden[j-r.Lo] = ^p.Sees(t, j)
 		}
+		kernel.Put(scores[(r.Lo-b.lo)*Lanes:], hidden[:r.Hi-r.Lo], x)
 	}
 }

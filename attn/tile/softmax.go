@@ -39,8 +39,11 @@ type Softmax struct {
 	Cap float64
 	// SinkLogit: each head has a learned score, the first of Call.Learned, that takes part in the softmax but has no value.
 	SinkLogit bool
+	// Pairs rounds queries, keys, values and weights to bfloat16, of which the products are then (see pairs.go).
+	Pairs bool
 
-	reserve int // floats a worker that are asked for at least: what an engine around this one asks for in its own passes
+	inPairs bool // the keys and values of the call at hand are pairs: those of a Cache
+	reserve int  // floats a worker that are asked for at least: what an engine around this one asks for in its own passes
 }
 
 func (a Softmax) scale(c *attn.Call) float32 {
@@ -52,7 +55,7 @@ func (a Softmax) scale(c *attn.Call) float32 {
 
 // forwardTiles is the number of query tiles that share a walk over the keys, so that a block of K and V is read from the
 // near cache by all but the first.
-const forwardTiles = 16
+const forwardTiles = 32
 
 func ceil(a, b int) int { return (a + b - 1) / b }
 

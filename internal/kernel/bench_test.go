@@ -70,6 +70,14 @@ func BenchmarkMul(b *testing.B) {
 			b.Run(fmt.Sprintf("shape=rows/d=%d/ld=%d", d, ld), func(b *testing.B) {
 				reportOfPeak(b, 2*128*Lanes*float64(d), func() { Mul(128, Lanes, d, Rows(a, ld), Rows(q, Lanes), Rows(s, Lanes)) })
 			})
+			if heads == 1 {
+				k16, q16 := make([]uint32, 128*d/2), make([]uint32, d/2*Lanes)
+				RoundRows(k16, d/2, Rows(a, ld), 128, d)
+				RoundPairs(q16, Lanes, Rows(q, Lanes), d, Lanes)
+				b.Run(fmt.Sprintf("shape=pairs/d=%d/native=%q", d, NativePairs()), func(b *testing.B) {
+					reportOfPeak(b, 2*128*Lanes*float64(d), func() { MulPairs(128, Lanes, d/2, 1, PairRows(k16, d/2), PairRows(q16, Lanes), Rows(s, Lanes)) })
+				})
+			}
 			p, o, scale := uniform(128*Lanes), make([]float32, d*Lanes), uniform(Lanes)
 			b.Run(fmt.Sprintf("shape=cols/d=%d/ld=%d", d, ld), func(b *testing.B) {
 				reportOfPeak(b, 2*128*Lanes*float64(d), func() { MulScale(scale, d, Lanes, 128, Rows(a, ld).T(), Rows(p, Lanes), Rows(o, Lanes)) })

@@ -3,18 +3,19 @@ package kernel
 import "unsafe"
 
 // Products of bfloat16: the operands are rounded to 8 bits of significand, two of them in a word, and every product is
-// added to a float32 sum. Where the processor has AVX512_BF16 its VDPBF16PS takes a word of each side at a time; elsewhere
-// fused multiply-adds in its order give the same bits. generic_bf16.go is the specification.
+// added to a float32 sum. Where the processor has AMX_BF16 its TDPBF16PS takes 16 words of 16 rows and 16 columns at a time. Where it has
+// AVX512_BF16 alone its VDPBF16PS takes a word of each side; elsewhere fused multiply-adds in its order give the same bits. The
+// order of TDPBF16PS is another one. generic_bf16.go is the specification of both.
 
-// Pairs is a matrix of pairs of bfloat16 inside a slice of words: pair (i, j) lies at Data[i*Row+j*Col], the first of the two
-// in the low half.
+// Pairs is a matrix of pairs of bfloat16 inside a slice of words: pair (i, j) lies at Data[i*Row+j], the first of the two in the
+// low half.
 type Pairs struct {
-	Data     []uint32
-	Row, Col int // strides in words
+	Data []uint32
+	Row  int // stride in words
 }
 
 // PairRows returns a matrix of pairs whose rows lie ld words apart.
-func PairRows(data []uint32, ld int) Pairs { return Pairs{data, ld, 1} }
+func PairRows(data []uint32, ld int) Pairs { return Pairs{data, ld} }
 
 // Words returns the memory of x as words.
 func Words(x []float32) []uint32 {
@@ -26,11 +27,19 @@ func PairsOf(n int) int { return (n + 1) / 2 }
 
 // holds tells whether an [r, c] matrix fits its slice.
 func (m *Pairs) holds(r, c int) bool {
-	return m.Row >= 0 && m.Col >= 0 && (r == 0 || c == 0 || (r-1)*m.Row+(c-1)*m.Col < len(m.Data))
+	return m.Row >= 0 && (r == 0 || c == 0 || (r-1)*m.Row+c-1 < len(m.Data))
 }
 
-// NativePairs reports whether the products of pairs run on the processor's own instruction.
-func NativePairs() bool { return nativePairs() }
+// NativePairs names the processor's own instructions on which the products of pairs run: "amx", "avx512", or "" for none.
+func NativePairs() string {
+	switch {
+	case pairTiles():
+		return "amx"
+	case nativePairs():
+		return "avx512"
+	}
+	return ""
+}
 
 // RoundRows rounds src [rows, cols] to pairs of neighbours in a row, dst [rows, PairsOf(cols)] with rows ld words apart: K, of
 // which a product takes two elements of a row at a time. Behind an odd row stands a 0.
@@ -51,6 +60,23 @@ func RoundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
 		roundPairs(dst, ld, src, rows, cols)
 	}
 }
+
+// RoundColumns is RoundPairs with the result transposed, dst [cols, PairsOf(rows)] with rows ld words apart: Vᵀ, of which a product takes
+// a row of pairs an element. room has ColumnRoom(rows) words.
+func RoundColumns(dst []uint32, ld int, src Mat, rows, cols int, room []uint32) {
+	d, n := PairRows(dst, ld), PairsOf(rows)
+	if !checkRound(&d, &src, cols, n, rows, cols) {
+		return
+	}
+	for c := 0; c < cols; c += Lanes {
+		lanes := min(Lanes, cols-c)
+		RoundPairs(room, Lanes, src.From(0, c), rows, lanes)
+		turn(dst[c*ld:], ld, room[:n*Lanes], lanes, n)
+	}
+}
+
+// ColumnRoom is the room that RoundColumns needs for so many rows.
+func ColumnRoom(rows int) int { return PairsOf(rows) * Lanes }
 
 func checkRound(dst *Pairs, src *Mat, dr, dc, rows, cols int) bool {
 	switch {
@@ -75,11 +101,12 @@ func Widen(dst []float32, src []uint32) {
 }
 
 // MulPairs computes C = factor·(A·B) for A [m, k] and B [k, n] of pairs, which is a sum over 2k products, and C [m, n] of float32.
-// The columns of B and C must be contiguous, and the rows of B must go on up to a multiple of Lanes, whatever they hold there.
-// A may have any strides. C must not overlap A or B.
+// The columns of C must be contiguous, and the rows of B must go on up to a multiple of Lanes, whatever they hold there. C must
+// not overlap A or B.
 //
 // Each element is one chain in the order of p: c = hi(a)·hi(b) + c, then c = lo(a)·lo(b) + c, each product exact and each sum
-// rounded once. Subnormal numbers are taken as 0 and come out as 0, in the chain and in what surrounds it.
+// rounded once. With AMX it is a sum over chunks of 16 pairs, each of two such chains, of the low halves and of the high ones.
+// Subnormal numbers are taken as 0 and come out as 0, in the chain and in what surrounds it. No bit depends on m or n.
 func MulPairs(m, n, k int, factor float32, a, b Pairs, c Mat) {
 	mulPairs(overwrite, factor, nil, m, n, k, &a, &b, &c)
 }
@@ -96,8 +123,8 @@ func mulPairs(mode int, factor float32, scale []float32, m, n, k int, a, b *Pair
 	switch {
 	case m <= 0 || n <= 0:
 		return
-	case b.Col != 1 || c.Col != 1:
-		panic("kernel: MulPairs wants contiguous columns of B and C")
+	case c.Col != 1:
+		panic("kernel: MulPairs wants contiguous columns of C")
 	case k < 0:
 		panic("kernel: negative k")
 	case !a.holds(m, k):

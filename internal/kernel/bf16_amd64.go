@@ -7,32 +7,32 @@ package kernel
 // pairs1x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs1x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs1x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs2x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs2x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs2x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs3x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs3x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs3x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs4x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs4x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs4x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs5x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs5x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs5x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs6x16AVX2 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs6x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs6x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // roundRowsAVX2 rounds rows to pairs along them; strides in bytes.
 //
@@ -52,42 +52,42 @@ func widenAVX2(dst *float32, src *uint32, n int)
 // pairs1x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs1x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs1x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs2x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs2x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs2x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs3x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs3x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs3x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs4x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs4x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs4x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs5x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs5x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs5x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs6x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs6x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs6x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs7x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs7x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs7x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // pairs8x32AVX512 multiplies register tiles of bfloat16 pairs; see gen/bf16.go.
 //
 //go:noescape
-func pairs8x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+func pairs8x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 
 // roundRowsAVX512 rounds rows to pairs along them; strides in bytes.
 //
@@ -98,3 +98,13 @@ func roundRowsAVX512(dst *uint32, dld int, src *float32, sld int, rows int, n in
 //
 //go:noescape
 func roundPairsAVX512(dst *uint32, dld int, src *float32, sld int, rows int, n int)
+
+// tiles32AVX512 multiplies blocks of 32 rows and 32 columns of pairs in tile registers; see gen/amx.go.
+//
+//go:noescape
+func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+
+// tiles16AVX512 multiplies one block of rows and 32 columns of pairs in tile registers; see gen/amx.go.
+//
+//go:noescape
+func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)

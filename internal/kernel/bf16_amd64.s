@@ -4,20 +4,19 @@
 
 #include "textflag.h"
 
-// func pairs1x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs1x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs1x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs1x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -25,70 +24,70 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	MOVQ    SI, DI
-	VMULPS  (DI), Y2, Y0
-	VMULPS  32(DI), Y3, Y1
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	MOVQ    BX, SI
+	VMULPS  (SI), Y2, Y0
+	VMULPS  32(SI), Y3, Y1
 
 start:
-	MOVQ         AX, DI
-	MOVQ         b+24(FP), R8
-	MOVQ         brow+32(FP), R9
-	MOVQ         k+56(FP), R10
+	MOVQ         AX, SI
+	MOVQ         b+16(FP), DI
+	MOVQ         brow+24(FP), R8
+	MOVQ         k+48(FP), R9
 	VBROADCASTSS cffff0000<>+0(SB), Y5
-	SUBQ         $0x00000001, R10
+	SUBQ         $0x00000001, R9
 	JL           rest
 
 loop:
-	VMOVUPS      (R8), Y2
+	VMOVUPS      (DI), Y2
 	VANDPS       Y5, Y2, Y2
-	VMOVUPS      32(R8), Y3
+	VMOVUPS      32(DI), Y3
 	VANDPS       Y5, Y3, Y3
-	VBROADCASTSS (DI), Y4
+	VBROADCASTSS (SI), Y4
 	VANDPS       Y5, Y4, Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	VMOVUPS      (R8), Y2
+	VMOVUPS      (DI), Y2
 	VPSLLD       $0x10, Y2, Y2
-	VMOVUPS      32(R8), Y3
+	VMOVUPS      32(DI), Y3
 	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (DI), Y4
+	VBROADCASTSS (SI), Y4
 	VPSLLD       $0x10, Y4, Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000001, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000001, R9
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R10
+	ADDQ $0x00000001, R9
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y2
+	VBROADCASTSS factor+80(FP), Y2
 	VMULPS       Y2, Y0, Y0
 	VMULPS       Y2, Y1, Y1
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	IMUL3Q  $0x01, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x01, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	IMUL3Q  $0x01, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x01, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
@@ -112,20 +111,19 @@ DATA cffff0000<>+56(SB)/4, $0xffff0000
 DATA cffff0000<>+60(SB)/4, $0xffff0000
 GLOBL cffff0000<>(SB), RODATA|NOPTR, $64
 
-// func pairs2x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs2x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs2x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs2x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -135,108 +133,107 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	MOVQ    SI, DI
-	VMULPS  (DI), Y4, Y0
-	VMULPS  32(DI), Y5, Y1
-	ADDQ    BX, DI
-	VMULPS  (DI), Y4, Y2
-	VMULPS  32(DI), Y5, Y3
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	MOVQ    BX, SI
+	VMULPS  (SI), Y4, Y0
+	VMULPS  32(SI), Y5, Y1
+	ADDQ    DX, SI
+	VMULPS  (SI), Y4, Y2
+	VMULPS  32(SI), Y5, Y3
 
 start:
-	MOVQ         AX, DI
-	MOVQ         b+24(FP), R8
-	MOVQ         brow+32(FP), R9
-	MOVQ         k+56(FP), R10
+	MOVQ         AX, SI
+	MOVQ         b+16(FP), DI
+	MOVQ         brow+24(FP), R8
+	MOVQ         k+48(FP), R9
 	VBROADCASTSS cffff0000<>+0(SB), Y7
-	SUBQ         $0x00000001, R10
+	SUBQ         $0x00000001, R9
 	JL           rest
 
 loop:
-	VMOVUPS      (R8), Y4
+	VMOVUPS      (DI), Y4
 	VANDPS       Y7, Y4, Y4
-	VMOVUPS      32(R8), Y5
+	VMOVUPS      32(DI), Y5
 	VANDPS       Y7, Y5, Y5
-	VBROADCASTSS (DI), Y6
+	VBROADCASTSS (SI), Y6
 	VANDPS       Y7, Y6, Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(CX*1), Y6
+	VBROADCASTSS (SI)(CX*1), Y6
 	VANDPS       Y7, Y6, Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	VMOVUPS      (R8), Y4
+	VMOVUPS      (DI), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VMOVUPS      32(R8), Y5
+	VMOVUPS      32(DI), Y5
 	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (DI), Y6
+	VBROADCASTSS (SI), Y6
 	VPSLLD       $0x10, Y6, Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(CX*1), Y6
+	VBROADCASTSS (SI)(CX*1), Y6
 	VPSLLD       $0x10, Y6, Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000001, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000001, R9
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R10
+	ADDQ $0x00000001, R9
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y4
+	VBROADCASTSS factor+80(FP), Y4
 	VMULPS       Y4, Y0, Y0
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y4, Y2, Y2
 	VMULPS       Y4, Y3, Y3
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	IMUL3Q  $0x02, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x02, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	IMUL3Q  $0x02, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x02, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs3x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs3x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs3x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs3x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -248,86 +245,86 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	MOVQ    SI, DI
-	VMULPS  (DI), Y6, Y0
-	VMULPS  32(DI), Y7, Y1
-	ADDQ    BX, DI
-	VMULPS  (DI), Y6, Y2
-	VMULPS  32(DI), Y7, Y3
-	ADDQ    BX, DI
-	VMULPS  (DI), Y6, Y4
-	VMULPS  32(DI), Y7, Y5
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+	MOVQ    BX, SI
+	VMULPS  (SI), Y6, Y0
+	VMULPS  32(SI), Y7, Y1
+	ADDQ    DX, SI
+	VMULPS  (SI), Y6, Y2
+	VMULPS  32(SI), Y7, Y3
+	ADDQ    DX, SI
+	VMULPS  (SI), Y6, Y4
+	VMULPS  32(SI), Y7, Y5
 
 start:
-	MOVQ         AX, DI
-	MOVQ         b+24(FP), R8
-	MOVQ         brow+32(FP), R9
-	MOVQ         k+56(FP), R10
+	MOVQ         AX, SI
+	MOVQ         b+16(FP), DI
+	MOVQ         brow+24(FP), R8
+	MOVQ         k+48(FP), R9
 	VBROADCASTSS cffff0000<>+0(SB), Y9
-	SUBQ         $0x00000001, R10
+	SUBQ         $0x00000001, R9
 	JL           rest
 
 loop:
-	VMOVUPS      (R8), Y6
+	VMOVUPS      (DI), Y6
 	VANDPS       Y9, Y6, Y6
-	VMOVUPS      32(R8), Y7
+	VMOVUPS      32(DI), Y7
 	VANDPS       Y9, Y7, Y7
-	VBROADCASTSS (DI), Y8
+	VBROADCASTSS (SI), Y8
 	VANDPS       Y9, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(CX*1), Y8
+	VBROADCASTSS (SI)(CX*1), Y8
 	VANDPS       Y9, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(CX*2), Y8
+	VBROADCASTSS (SI)(CX*2), Y8
 	VANDPS       Y9, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	VMOVUPS      (R8), Y6
+	VMOVUPS      (DI), Y6
 	VPSLLD       $0x10, Y6, Y6
-	VMOVUPS      32(R8), Y7
+	VMOVUPS      32(DI), Y7
 	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS (DI), Y8
+	VBROADCASTSS (SI), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(CX*1), Y8
+	VBROADCASTSS (SI)(CX*1), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(CX*2), Y8
+	VBROADCASTSS (SI)(CX*2), Y8
 	VPSLLD       $0x10, Y8, Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000001, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000001, R9
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R10
+	ADDQ $0x00000001, R9
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y6
+	VBROADCASTSS factor+80(FP), Y6
 	VMULPS       Y6, Y0, Y0
 	VMULPS       Y6, Y1, Y1
 	VMULPS       Y6, Y2, Y2
@@ -336,39 +333,38 @@ done:
 	VMULPS       Y6, Y5, Y5
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y4, (DI)
-	VMOVUPS Y5, 32(DI)
-	IMUL3Q  $0x03, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x03, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	IMUL3Q  $0x03, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x03, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs4x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs4x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs4x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs4x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -382,103 +378,103 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y8
-	VMOVUPS 32(DI), Y9
-	MOVQ    SI, DI
-	VMULPS  (DI), Y8, Y0
-	VMULPS  32(DI), Y9, Y1
-	ADDQ    BX, DI
-	VMULPS  (DI), Y8, Y2
-	VMULPS  32(DI), Y9, Y3
-	ADDQ    BX, DI
-	VMULPS  (DI), Y8, Y4
-	VMULPS  32(DI), Y9, Y5
-	ADDQ    BX, DI
-	VMULPS  (DI), Y8, Y6
-	VMULPS  32(DI), Y9, Y7
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y8
+	VMOVUPS 32(SI), Y9
+	MOVQ    BX, SI
+	VMULPS  (SI), Y8, Y0
+	VMULPS  32(SI), Y9, Y1
+	ADDQ    DX, SI
+	VMULPS  (SI), Y8, Y2
+	VMULPS  32(SI), Y9, Y3
+	ADDQ    DX, SI
+	VMULPS  (SI), Y8, Y4
+	VMULPS  32(SI), Y9, Y5
+	ADDQ    DX, SI
+	VMULPS  (SI), Y8, Y6
+	VMULPS  32(SI), Y9, Y7
 
 start:
-	MOVQ         AX, DI
-	LEAQ         (DI)(CX*2), R8
-	ADDQ         CX, R8
-	MOVQ         b+24(FP), R9
-	MOVQ         brow+32(FP), R10
-	MOVQ         k+56(FP), R11
+	MOVQ         AX, SI
+	LEAQ         (SI)(CX*2), DI
+	ADDQ         CX, DI
+	MOVQ         b+16(FP), R8
+	MOVQ         brow+24(FP), R9
+	MOVQ         k+48(FP), R10
 	VBROADCASTSS cffff0000<>+0(SB), Y11
-	SUBQ         $0x00000001, R11
+	SUBQ         $0x00000001, R10
 	JL           rest
 
 loop:
-	VMOVUPS      (R9), Y8
+	VMOVUPS      (R8), Y8
 	VANDPS       Y11, Y8, Y8
-	VMOVUPS      32(R9), Y9
+	VMOVUPS      32(R8), Y9
 	VANDPS       Y11, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VANDPS       Y11, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VANDPS       Y11, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(CX*2), Y10
+	VBROADCASTSS (SI)(CX*2), Y10
 	VANDPS       Y11, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (DI), Y10
 	VANDPS       Y11, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	VMOVUPS      (R9), Y8
+	VMOVUPS      (R8), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VMOVUPS      32(R9), Y9
+	VMOVUPS      32(R8), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (SI), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(CX*2), Y10
+	VBROADCASTSS (SI)(CX*2), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (DI), Y10
 	VPSLLD       $0x10, Y10, Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000001, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000001, R10
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R11
+	ADDQ $0x00000001, R10
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y8
+	VBROADCASTSS factor+80(FP), Y8
 	VMULPS       Y8, Y0, Y0
 	VMULPS       Y8, Y1, Y1
 	VMULPS       Y8, Y2, Y2
@@ -489,42 +485,41 @@ done:
 	VMULPS       Y8, Y7, Y7
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y4, (DI)
-	VMOVUPS Y5, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y6, (DI)
-	VMOVUPS Y7, 32(DI)
-	IMUL3Q  $0x04, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x04, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	IMUL3Q  $0x04, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x04, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs5x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs5x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs5x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs5x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -540,117 +535,117 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y8
-	VMOVUPS 32(DI), Y9
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y8
+	VMOVUPS 32(SI), Y9
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y10
-	VMOVUPS 32(DI), Y11
-	MOVQ    SI, DI
-	VMULPS  (DI), Y10, Y0
-	VMULPS  32(DI), Y11, Y1
-	ADDQ    BX, DI
-	VMULPS  (DI), Y10, Y2
-	VMULPS  32(DI), Y11, Y3
-	ADDQ    BX, DI
-	VMULPS  (DI), Y10, Y4
-	VMULPS  32(DI), Y11, Y5
-	ADDQ    BX, DI
-	VMULPS  (DI), Y10, Y6
-	VMULPS  32(DI), Y11, Y7
-	ADDQ    BX, DI
-	VMULPS  (DI), Y10, Y8
-	VMULPS  32(DI), Y11, Y9
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y10
+	VMOVUPS 32(SI), Y11
+	MOVQ    BX, SI
+	VMULPS  (SI), Y10, Y0
+	VMULPS  32(SI), Y11, Y1
+	ADDQ    DX, SI
+	VMULPS  (SI), Y10, Y2
+	VMULPS  32(SI), Y11, Y3
+	ADDQ    DX, SI
+	VMULPS  (SI), Y10, Y4
+	VMULPS  32(SI), Y11, Y5
+	ADDQ    DX, SI
+	VMULPS  (SI), Y10, Y6
+	VMULPS  32(SI), Y11, Y7
+	ADDQ    DX, SI
+	VMULPS  (SI), Y10, Y8
+	VMULPS  32(SI), Y11, Y9
 
 start:
-	MOVQ         AX, DI
-	LEAQ         (DI)(CX*2), R8
-	ADDQ         CX, R8
-	MOVQ         b+24(FP), R9
-	MOVQ         brow+32(FP), R10
-	MOVQ         k+56(FP), R11
+	MOVQ         AX, SI
+	LEAQ         (SI)(CX*2), DI
+	ADDQ         CX, DI
+	MOVQ         b+16(FP), R8
+	MOVQ         brow+24(FP), R9
+	MOVQ         k+48(FP), R10
 	VBROADCASTSS cffff0000<>+0(SB), Y13
-	SUBQ         $0x00000001, R11
+	SUBQ         $0x00000001, R10
 	JL           rest
 
 loop:
-	VMOVUPS      (R9), Y10
+	VMOVUPS      (R8), Y10
 	VANDPS       Y13, Y10, Y10
-	VMOVUPS      32(R9), Y11
+	VMOVUPS      32(R8), Y11
 	VANDPS       Y13, Y11, Y11
-	VBROADCASTSS (DI), Y12
+	VBROADCASTSS (SI), Y12
 	VANDPS       Y13, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(CX*1), Y12
+	VBROADCASTSS (SI)(CX*1), Y12
 	VANDPS       Y13, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(CX*2), Y12
+	VBROADCASTSS (SI)(CX*2), Y12
 	VANDPS       Y13, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R8), Y12
+	VBROADCASTSS (DI), Y12
 	VANDPS       Y13, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R8)(CX*1), Y12
+	VBROADCASTSS (DI)(CX*1), Y12
 	VANDPS       Y13, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	VMOVUPS      (R9), Y10
+	VMOVUPS      (R8), Y10
 	VPSLLD       $0x10, Y10, Y10
-	VMOVUPS      32(R9), Y11
+	VMOVUPS      32(R8), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (DI), Y12
+	VBROADCASTSS (SI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(CX*1), Y12
+	VBROADCASTSS (SI)(CX*1), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(CX*2), Y12
+	VBROADCASTSS (SI)(CX*2), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R8), Y12
+	VBROADCASTSS (DI), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R8)(CX*1), Y12
+	VBROADCASTSS (DI)(CX*1), Y12
 	VPSLLD       $0x10, Y12, Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000001, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000001, R10
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R11
+	ADDQ $0x00000001, R10
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y10
+	VBROADCASTSS factor+80(FP), Y10
 	VMULPS       Y10, Y0, Y0
 	VMULPS       Y10, Y1, Y1
 	VMULPS       Y10, Y2, Y2
@@ -663,45 +658,44 @@ done:
 	VMULPS       Y10, Y9, Y9
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y4, (DI)
-	VMOVUPS Y5, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y6, (DI)
-	VMOVUPS Y7, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y8, (DI)
-	VMOVUPS Y9, 32(DI)
-	IMUL3Q  $0x05, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x05, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y8, (SI)
+	VMOVUPS Y9, 32(SI)
+	IMUL3Q  $0x05, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x05, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs6x16AVX2(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs6x16AVX2(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·pairs6x16AVX2(SB), NOSPLIT, $16-92
+TEXT ·pairs6x16AVX2(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VXORPS Y0, Y0, Y0
@@ -719,131 +713,131 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y2
-	VMOVUPS 32(DI), Y3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y4
-	VMOVUPS 32(DI), Y5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y6
-	VMOVUPS 32(DI), Y7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y8
-	VMOVUPS 32(DI), Y9
-	ADDQ    BX, DI
-	VMOVUPS (DI), Y10
-	VMOVUPS 32(DI), Y11
+	MOVQ    BX, SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y2
+	VMOVUPS 32(SI), Y3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y4
+	VMOVUPS 32(SI), Y5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y6
+	VMOVUPS 32(SI), Y7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y8
+	VMOVUPS 32(SI), Y9
+	ADDQ    DX, SI
+	VMOVUPS (SI), Y10
+	VMOVUPS 32(SI), Y11
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Y12
-	VMOVUPS 32(DI), Y13
-	MOVQ    SI, DI
-	VMULPS  (DI), Y12, Y0
-	VMULPS  32(DI), Y13, Y1
-	ADDQ    BX, DI
-	VMULPS  (DI), Y12, Y2
-	VMULPS  32(DI), Y13, Y3
-	ADDQ    BX, DI
-	VMULPS  (DI), Y12, Y4
-	VMULPS  32(DI), Y13, Y5
-	ADDQ    BX, DI
-	VMULPS  (DI), Y12, Y6
-	VMULPS  32(DI), Y13, Y7
-	ADDQ    BX, DI
-	VMULPS  (DI), Y12, Y8
-	VMULPS  32(DI), Y13, Y9
-	ADDQ    BX, DI
-	VMULPS  (DI), Y12, Y10
-	VMULPS  32(DI), Y13, Y11
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Y12
+	VMOVUPS 32(SI), Y13
+	MOVQ    BX, SI
+	VMULPS  (SI), Y12, Y0
+	VMULPS  32(SI), Y13, Y1
+	ADDQ    DX, SI
+	VMULPS  (SI), Y12, Y2
+	VMULPS  32(SI), Y13, Y3
+	ADDQ    DX, SI
+	VMULPS  (SI), Y12, Y4
+	VMULPS  32(SI), Y13, Y5
+	ADDQ    DX, SI
+	VMULPS  (SI), Y12, Y6
+	VMULPS  32(SI), Y13, Y7
+	ADDQ    DX, SI
+	VMULPS  (SI), Y12, Y8
+	VMULPS  32(SI), Y13, Y9
+	ADDQ    DX, SI
+	VMULPS  (SI), Y12, Y10
+	VMULPS  32(SI), Y13, Y11
 
 start:
-	MOVQ         AX, DI
-	LEAQ         (DI)(CX*2), R8
-	ADDQ         CX, R8
-	MOVQ         b+24(FP), R9
-	MOVQ         brow+32(FP), R10
-	MOVQ         k+56(FP), R11
+	MOVQ         AX, SI
+	LEAQ         (SI)(CX*2), DI
+	ADDQ         CX, DI
+	MOVQ         b+16(FP), R8
+	MOVQ         brow+24(FP), R9
+	MOVQ         k+48(FP), R10
 	VBROADCASTSS cffff0000<>+0(SB), Y15
-	SUBQ         $0x00000001, R11
+	SUBQ         $0x00000001, R10
 	JL           rest
 
 loop:
-	VMOVUPS      (R9), Y12
+	VMOVUPS      (R8), Y12
 	VANDPS       Y15, Y12, Y12
-	VMOVUPS      32(R9), Y13
+	VMOVUPS      32(R8), Y13
 	VANDPS       Y15, Y13, Y13
-	VBROADCASTSS (DI), Y14
+	VBROADCASTSS (SI), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(CX*1), Y14
+	VBROADCASTSS (SI)(CX*1), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(CX*2), Y14
+	VBROADCASTSS (SI)(CX*2), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (DI), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R8)(CX*1), Y14
+	VBROADCASTSS (DI)(CX*1), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8)(CX*2), Y14
+	VBROADCASTSS (DI)(CX*2), Y14
 	VANDPS       Y15, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	VMOVUPS      (R9), Y12
+	VMOVUPS      (R8), Y12
 	VPSLLD       $0x10, Y12, Y12
-	VMOVUPS      32(R9), Y13
+	VMOVUPS      32(R8), Y13
 	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (DI), Y14
+	VBROADCASTSS (SI), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(CX*1), Y14
+	VBROADCASTSS (SI)(CX*1), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(CX*2), Y14
+	VBROADCASTSS (SI)(CX*2), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (DI), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R8)(CX*1), Y14
+	VBROADCASTSS (DI)(CX*1), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8)(CX*2), Y14
+	VBROADCASTSS (DI)(CX*2), Y14
 	VPSLLD       $0x10, Y14, Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000001, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000001, R10
 	JGE          loop
 
 rest:
-	ADDQ $0x00000001, R11
+	ADDQ $0x00000001, R10
 	JZ   done
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Y12
+	VBROADCASTSS factor+80(FP), Y12
 	VMULPS       Y12, Y0, Y0
 	VMULPS       Y12, Y1, Y1
 	VMULPS       Y12, Y2, Y2
@@ -858,29 +852,29 @@ done:
 	VMULPS       Y12, Y11, Y11
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y2, (DI)
-	VMOVUPS Y3, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y4, (DI)
-	VMOVUPS Y5, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y6, (DI)
-	VMOVUPS Y7, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y8, (DI)
-	VMOVUPS Y9, 32(DI)
-	ADDQ    BX, DI
-	VMOVUPS Y10, (DI)
-	VMOVUPS Y11, 32(DI)
-	IMUL3Q  $0x06, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x06, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y1, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y2, (SI)
+	VMOVUPS Y3, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y5, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y6, (SI)
+	VMOVUPS Y7, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y8, (SI)
+	VMOVUPS Y9, 32(SI)
+	ADDQ    DX, SI
+	VMOVUPS Y10, (SI)
+	VMOVUPS Y11, 32(SI)
+	IMUL3Q  $0x06, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x06, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
@@ -1076,20 +1070,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func pairs1x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs1x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs1x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs1x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -1097,31 +1090,31 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	MOVQ    SI, DI
-	VMULPS  (DI), Z2, Z0
-	VMULPS  64(DI), Z3, Z1
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	MOVQ    BX, SI
+	VMULPS  (SI), Z2, Z0
+	VMULPS  64(SI), Z3, Z1
 
 start:
-	MOVQ AX, DI
-	MOVQ b+24(FP), R8
-	MOVQ brow+32(FP), R9
-	MOVQ k+56(FP), R10
-	SUBQ $0x00000002, R10
+	MOVQ AX, SI
+	MOVQ b+16(FP), DI
+	MOVQ brow+24(FP), R8
+	MOVQ k+48(FP), R9
+	SUBQ $0x00000002, R9
 	JL   rest
 
 loop:
-	VMOVUPS      (R8), Z2
-	VMOVUPS      64(R8), Z3
-	VPBROADCASTD (DI), Z4
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VPBROADCASTD (SI), Z4
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x5e
@@ -1134,11 +1127,11 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	VMOVUPS      (R8), Z2
-	VMOVUPS      64(R8), Z3
-	VPBROADCASTD (DI), Z4
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VPBROADCASTD (SI), Z4
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x5e
@@ -1151,17 +1144,17 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000002, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000002, R9
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R10
+	ADDQ         $0x00000002, R9
 	JZ           done
-	VMOVUPS      (R8), Z2
-	VMOVUPS      64(R8), Z3
-	VPBROADCASTD (DI), Z4
+	VMOVUPS      (DI), Z2
+	VMOVUPS      64(DI), Z3
+	VPBROADCASTD (SI), Z4
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x5e
@@ -1176,40 +1169,39 @@ rest:
 	BYTE         $0xcb
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z2
+	VBROADCASTSS factor+80(FP), Z2
 	VMULPS       Z2, Z0, Z0
 	VMULPS       Z2, Z1, Z1
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	IMUL3Q  $0x01, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x01, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	IMUL3Q  $0x01, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x01, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs2x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs2x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs2x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs2x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -1219,37 +1211,37 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	MOVQ    SI, DI
-	VMULPS  (DI), Z4, Z0
-	VMULPS  64(DI), Z5, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z4, Z2
-	VMULPS  64(DI), Z5, Z3
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	MOVQ    BX, SI
+	VMULPS  (SI), Z4, Z0
+	VMULPS  64(SI), Z5, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z4, Z2
+	VMULPS  64(SI), Z5, Z3
 
 start:
-	MOVQ AX, DI
-	MOVQ b+24(FP), R8
-	MOVQ brow+32(FP), R9
-	MOVQ k+56(FP), R10
-	SUBQ $0x00000002, R10
+	MOVQ AX, SI
+	MOVQ b+16(FP), DI
+	MOVQ brow+24(FP), R8
+	MOVQ k+48(FP), R9
+	SUBQ $0x00000002, R9
 	JL   rest
 
 loop:
-	VMOVUPS      (R8), Z4
-	VMOVUPS      64(R8), Z5
-	VPBROADCASTD (DI), Z6
+	VMOVUPS      (DI), Z4
+	VMOVUPS      64(DI), Z5
+	VPBROADCASTD (SI), Z6
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x4e
@@ -1262,7 +1254,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z7
+	VPBROADCASTD (SI)(CX*1), Z7
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x46
@@ -1275,11 +1267,11 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	VMOVUPS      (R8), Z4
-	VMOVUPS      64(R8), Z5
-	VPBROADCASTD (DI), Z6
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	VMOVUPS      (DI), Z4
+	VMOVUPS      64(DI), Z5
+	VPBROADCASTD (SI), Z6
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x4e
@@ -1292,7 +1284,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z7
+	VPBROADCASTD (SI)(CX*1), Z7
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x46
@@ -1305,17 +1297,17 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000002, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000002, R9
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R10
+	ADDQ         $0x00000002, R9
 	JZ           done
-	VMOVUPS      (R8), Z4
-	VMOVUPS      64(R8), Z5
-	VPBROADCASTD (DI), Z6
+	VMOVUPS      (DI), Z4
+	VMOVUPS      64(DI), Z5
+	VPBROADCASTD (SI), Z6
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x4e
@@ -1328,7 +1320,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z7
+	VPBROADCASTD (SI)(CX*1), Z7
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x46
@@ -1343,45 +1335,44 @@ rest:
 	BYTE         $0xdd
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z4
+	VBROADCASTSS factor+80(FP), Z4
 	VMULPS       Z4, Z0, Z0
 	VMULPS       Z4, Z1, Z1
 	VMULPS       Z4, Z2, Z2
 	VMULPS       Z4, Z3, Z3
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	IMUL3Q  $0x02, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x02, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	IMUL3Q  $0x02, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x02, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs3x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs3x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs3x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs3x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -1393,43 +1384,43 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	MOVQ    SI, DI
-	VMULPS  (DI), Z6, Z0
-	VMULPS  64(DI), Z7, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z6, Z2
-	VMULPS  64(DI), Z7, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z6, Z4
-	VMULPS  64(DI), Z7, Z5
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	MOVQ    BX, SI
+	VMULPS  (SI), Z6, Z0
+	VMULPS  64(SI), Z7, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z6, Z2
+	VMULPS  64(SI), Z7, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z6, Z4
+	VMULPS  64(SI), Z7, Z5
 
 start:
-	MOVQ AX, DI
-	MOVQ b+24(FP), R8
-	MOVQ brow+32(FP), R9
-	MOVQ k+56(FP), R10
-	SUBQ $0x00000002, R10
+	MOVQ AX, SI
+	MOVQ b+16(FP), DI
+	MOVQ brow+24(FP), R8
+	MOVQ k+48(FP), R9
+	SUBQ $0x00000002, R9
 	JL   rest
 
 loop:
-	VMOVUPS      (R8), Z6
-	VMOVUPS      64(R8), Z7
-	VPBROADCASTD (DI), Z8
+	VMOVUPS      (DI), Z6
+	VMOVUPS      64(DI), Z7
+	VPBROADCASTD (SI), Z8
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x3e
@@ -1442,7 +1433,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z9
+	VPBROADCASTD (SI)(CX*1), Z9
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x36
@@ -1455,7 +1446,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z10
+	VPBROADCASTD (SI)(CX*2), Z10
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x2e
@@ -1468,11 +1459,11 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xef
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	VMOVUPS      (R8), Z6
-	VMOVUPS      64(R8), Z7
-	VPBROADCASTD (DI), Z8
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	VMOVUPS      (DI), Z6
+	VMOVUPS      64(DI), Z7
+	VPBROADCASTD (SI), Z8
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x3e
@@ -1485,7 +1476,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z9
+	VPBROADCASTD (SI)(CX*1), Z9
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x36
@@ -1498,7 +1489,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z10
+	VPBROADCASTD (SI)(CX*2), Z10
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x2e
@@ -1511,17 +1502,17 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xef
-	ADDQ         R9, R8
-	ADDQ         DX, DI
-	SUBQ         $0x00000002, R10
+	ADDQ         R8, DI
+	ADDQ         $0x04, SI
+	SUBQ         $0x00000002, R9
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R10
+	ADDQ         $0x00000002, R9
 	JZ           done
-	VMOVUPS      (R8), Z6
-	VMOVUPS      64(R8), Z7
-	VPBROADCASTD (DI), Z8
+	VMOVUPS      (DI), Z6
+	VMOVUPS      64(DI), Z7
+	VPBROADCASTD (SI), Z8
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x3e
@@ -1534,7 +1525,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z9
+	VPBROADCASTD (SI)(CX*1), Z9
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x36
@@ -1547,7 +1538,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z10
+	VPBROADCASTD (SI)(CX*2), Z10
 	BYTE         $0x62
 	BYTE         $0xf2
 	BYTE         $0x2e
@@ -1562,9 +1553,9 @@ rest:
 	BYTE         $0xef
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z6
+	VBROADCASTSS factor+80(FP), Z6
 	VMULPS       Z6, Z0, Z0
 	VMULPS       Z6, Z1, Z1
 	VMULPS       Z6, Z2, Z2
@@ -1573,39 +1564,38 @@ done:
 	VMULPS       Z6, Z5, Z5
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	IMUL3Q  $0x03, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x03, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	IMUL3Q  $0x03, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x03, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs4x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs4x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs4x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs4x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -1619,51 +1609,51 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	MOVQ    SI, DI
-	VMULPS  (DI), Z8, Z0
-	VMULPS  64(DI), Z9, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z8, Z2
-	VMULPS  64(DI), Z9, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z8, Z4
-	VMULPS  64(DI), Z9, Z5
-	ADDQ    BX, DI
-	VMULPS  (DI), Z8, Z6
-	VMULPS  64(DI), Z9, Z7
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	MOVQ    BX, SI
+	VMULPS  (SI), Z8, Z0
+	VMULPS  64(SI), Z9, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z8, Z2
+	VMULPS  64(SI), Z9, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z8, Z4
+	VMULPS  64(SI), Z9, Z5
+	ADDQ    DX, SI
+	VMULPS  (SI), Z8, Z6
+	VMULPS  64(SI), Z9, Z7
 
 start:
-	MOVQ AX, DI
-	LEAQ (DI)(CX*2), R8
-	ADDQ CX, R8
-	MOVQ b+24(FP), R9
-	MOVQ brow+32(FP), R10
-	MOVQ k+56(FP), R11
-	SUBQ $0x00000002, R11
+	MOVQ AX, SI
+	LEAQ (SI)(CX*2), DI
+	ADDQ CX, DI
+	MOVQ b+16(FP), R8
+	MOVQ brow+24(FP), R9
+	MOVQ k+48(FP), R10
+	SUBQ $0x00000002, R10
 	JL   rest
 
 loop:
-	VMOVUPS      (R9), Z8
-	VMOVUPS      64(R9), Z9
-	VPBROADCASTD (DI), Z10
+	VMOVUPS      (R8), Z8
+	VMOVUPS      64(R8), Z9
+	VPBROADCASTD (SI), Z10
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x2e
@@ -1676,7 +1666,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z11
+	VPBROADCASTD (SI)(CX*1), Z11
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x26
@@ -1689,7 +1679,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z12
+	VPBROADCASTD (SI)(CX*2), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -1702,7 +1692,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z13
+	VPBROADCASTD (DI), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -1715,12 +1705,12 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xf9
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	VMOVUPS      (R9), Z8
-	VMOVUPS      64(R9), Z9
-	VPBROADCASTD (DI), Z10
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	VMOVUPS      (R8), Z8
+	VMOVUPS      64(R8), Z9
+	VPBROADCASTD (SI), Z10
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x2e
@@ -1733,7 +1723,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z11
+	VPBROADCASTD (SI)(CX*1), Z11
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x26
@@ -1746,7 +1736,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z12
+	VPBROADCASTD (SI)(CX*2), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -1759,7 +1749,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z13
+	VPBROADCASTD (DI), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -1772,18 +1762,18 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xf9
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000002, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000002, R10
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R11
+	ADDQ         $0x00000002, R10
 	JZ           done
-	VMOVUPS      (R9), Z8
-	VMOVUPS      64(R9), Z9
-	VPBROADCASTD (DI), Z10
+	VMOVUPS      (R8), Z8
+	VMOVUPS      64(R8), Z9
+	VPBROADCASTD (SI), Z10
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x2e
@@ -1796,7 +1786,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z11
+	VPBROADCASTD (SI)(CX*1), Z11
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x26
@@ -1809,7 +1799,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z12
+	VPBROADCASTD (SI)(CX*2), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -1822,7 +1812,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z13
+	VPBROADCASTD (DI), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -1837,9 +1827,9 @@ rest:
 	BYTE         $0xf9
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z8
+	VBROADCASTSS factor+80(FP), Z8
 	VMULPS       Z8, Z0, Z0
 	VMULPS       Z8, Z1, Z1
 	VMULPS       Z8, Z2, Z2
@@ -1850,42 +1840,41 @@ done:
 	VMULPS       Z8, Z7, Z7
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	IMUL3Q  $0x04, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x04, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(SI)
+	IMUL3Q  $0x04, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x04, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs5x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs5x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs5x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs5x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -1901,57 +1890,57 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	MOVQ    SI, DI
-	VMULPS  (DI), Z10, Z0
-	VMULPS  64(DI), Z11, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z10, Z2
-	VMULPS  64(DI), Z11, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z10, Z4
-	VMULPS  64(DI), Z11, Z5
-	ADDQ    BX, DI
-	VMULPS  (DI), Z10, Z6
-	VMULPS  64(DI), Z11, Z7
-	ADDQ    BX, DI
-	VMULPS  (DI), Z10, Z8
-	VMULPS  64(DI), Z11, Z9
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	MOVQ    BX, SI
+	VMULPS  (SI), Z10, Z0
+	VMULPS  64(SI), Z11, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z10, Z2
+	VMULPS  64(SI), Z11, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z10, Z4
+	VMULPS  64(SI), Z11, Z5
+	ADDQ    DX, SI
+	VMULPS  (SI), Z10, Z6
+	VMULPS  64(SI), Z11, Z7
+	ADDQ    DX, SI
+	VMULPS  (SI), Z10, Z8
+	VMULPS  64(SI), Z11, Z9
 
 start:
-	MOVQ AX, DI
-	LEAQ (DI)(CX*2), R8
-	ADDQ CX, R8
-	MOVQ b+24(FP), R9
-	MOVQ brow+32(FP), R10
-	MOVQ k+56(FP), R11
-	SUBQ $0x00000002, R11
+	MOVQ AX, SI
+	LEAQ (SI)(CX*2), DI
+	ADDQ CX, DI
+	MOVQ b+16(FP), R8
+	MOVQ brow+24(FP), R9
+	MOVQ k+48(FP), R10
+	SUBQ $0x00000002, R10
 	JL   rest
 
 loop:
-	VMOVUPS      (R9), Z10
-	VMOVUPS      64(R9), Z11
-	VPBROADCASTD (DI), Z12
+	VMOVUPS      (R8), Z10
+	VMOVUPS      64(R8), Z11
+	VPBROADCASTD (SI), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -1964,7 +1953,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	VPBROADCASTD (DI)(CX*1), Z13
+	VPBROADCASTD (SI)(CX*1), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -1977,7 +1966,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdb
-	VPBROADCASTD (DI)(CX*2), Z14
+	VPBROADCASTD (SI)(CX*2), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -1990,7 +1979,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xeb
-	VPBROADCASTD (R8), Z15
+	VPBROADCASTD (DI), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2003,7 +1992,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xfb
-	VPBROADCASTD (R8)(CX*1), Z12
+	VPBROADCASTD (DI)(CX*1), Z12
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x1e
@@ -2016,12 +2005,12 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	VMOVUPS      (R9), Z10
-	VMOVUPS      64(R9), Z11
-	VPBROADCASTD (DI), Z12
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	VMOVUPS      (R8), Z10
+	VMOVUPS      64(R8), Z11
+	VPBROADCASTD (SI), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -2034,7 +2023,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	VPBROADCASTD (DI)(CX*1), Z13
+	VPBROADCASTD (SI)(CX*1), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -2047,7 +2036,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdb
-	VPBROADCASTD (DI)(CX*2), Z14
+	VPBROADCASTD (SI)(CX*2), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -2060,7 +2049,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xeb
-	VPBROADCASTD (R8), Z15
+	VPBROADCASTD (DI), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2073,7 +2062,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xfb
-	VPBROADCASTD (R8)(CX*1), Z12
+	VPBROADCASTD (DI)(CX*1), Z12
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x1e
@@ -2086,18 +2075,18 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000002, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000002, R10
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R11
+	ADDQ         $0x00000002, R10
 	JZ           done
-	VMOVUPS      (R9), Z10
-	VMOVUPS      64(R9), Z11
-	VPBROADCASTD (DI), Z12
+	VMOVUPS      (R8), Z10
+	VMOVUPS      64(R8), Z11
+	VPBROADCASTD (SI), Z12
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x1e
@@ -2110,7 +2099,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcb
-	VPBROADCASTD (DI)(CX*1), Z13
+	VPBROADCASTD (SI)(CX*1), Z13
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x16
@@ -2123,7 +2112,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdb
-	VPBROADCASTD (DI)(CX*2), Z14
+	VPBROADCASTD (SI)(CX*2), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -2136,7 +2125,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xeb
-	VPBROADCASTD (R8), Z15
+	VPBROADCASTD (DI), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2149,7 +2138,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xfb
-	VPBROADCASTD (R8)(CX*1), Z12
+	VPBROADCASTD (DI)(CX*1), Z12
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x1e
@@ -2164,9 +2153,9 @@ rest:
 	BYTE         $0xcb
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z10
+	VBROADCASTSS factor+80(FP), Z10
 	VMULPS       Z10, Z0, Z0
 	VMULPS       Z10, Z1, Z1
 	VMULPS       Z10, Z2, Z2
@@ -2179,45 +2168,44 @@ done:
 	VMULPS       Z10, Z9, Z9
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	IMUL3Q  $0x05, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x05, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, 64(SI)
+	IMUL3Q  $0x05, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x05, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs6x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs6x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs6x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs6x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -2235,63 +2223,63 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
-	MOVQ    SI, DI
-	VMULPS  (DI), Z12, Z0
-	VMULPS  64(DI), Z13, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z12, Z2
-	VMULPS  64(DI), Z13, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z12, Z4
-	VMULPS  64(DI), Z13, Z5
-	ADDQ    BX, DI
-	VMULPS  (DI), Z12, Z6
-	VMULPS  64(DI), Z13, Z7
-	ADDQ    BX, DI
-	VMULPS  (DI), Z12, Z8
-	VMULPS  64(DI), Z13, Z9
-	ADDQ    BX, DI
-	VMULPS  (DI), Z12, Z10
-	VMULPS  64(DI), Z13, Z11
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	MOVQ    BX, SI
+	VMULPS  (SI), Z12, Z0
+	VMULPS  64(SI), Z13, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z12, Z2
+	VMULPS  64(SI), Z13, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z12, Z4
+	VMULPS  64(SI), Z13, Z5
+	ADDQ    DX, SI
+	VMULPS  (SI), Z12, Z6
+	VMULPS  64(SI), Z13, Z7
+	ADDQ    DX, SI
+	VMULPS  (SI), Z12, Z8
+	VMULPS  64(SI), Z13, Z9
+	ADDQ    DX, SI
+	VMULPS  (SI), Z12, Z10
+	VMULPS  64(SI), Z13, Z11
 
 start:
-	MOVQ AX, DI
-	LEAQ (DI)(CX*2), R8
-	ADDQ CX, R8
-	MOVQ b+24(FP), R9
-	MOVQ brow+32(FP), R10
-	MOVQ k+56(FP), R11
-	SUBQ $0x00000002, R11
+	MOVQ AX, SI
+	LEAQ (SI)(CX*2), DI
+	ADDQ CX, DI
+	MOVQ b+16(FP), R8
+	MOVQ brow+24(FP), R9
+	MOVQ k+48(FP), R10
+	SUBQ $0x00000002, R10
 	JL   rest
 
 loop:
-	VMOVUPS      (R9), Z12
-	VMOVUPS      64(R9), Z13
-	VPBROADCASTD (DI), Z14
+	VMOVUPS      (R8), Z12
+	VMOVUPS      64(R8), Z13
+	VPBROADCASTD (SI), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -2304,7 +2292,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z15
+	VPBROADCASTD (SI)(CX*1), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2317,7 +2305,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	VPBROADCASTD (DI)(CX*2), Z16
+	VPBROADCASTD (SI)(CX*2), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2330,7 +2318,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xed
-	VPBROADCASTD (R8), Z17
+	VPBROADCASTD (DI), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2343,7 +2331,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xfd
-	VPBROADCASTD (R8)(CX*1), Z14
+	VPBROADCASTD (DI)(CX*1), Z14
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x0e
@@ -2356,7 +2344,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (R8)(CX*2), Z15
+	VPBROADCASTD (DI)(CX*2), Z15
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x06
@@ -2369,12 +2357,12 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	VMOVUPS      (R9), Z12
-	VMOVUPS      64(R9), Z13
-	VPBROADCASTD (DI), Z14
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	VMOVUPS      (R8), Z12
+	VMOVUPS      64(R8), Z13
+	VPBROADCASTD (SI), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -2387,7 +2375,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z15
+	VPBROADCASTD (SI)(CX*1), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2400,7 +2388,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	VPBROADCASTD (DI)(CX*2), Z16
+	VPBROADCASTD (SI)(CX*2), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2413,7 +2401,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xed
-	VPBROADCASTD (R8), Z17
+	VPBROADCASTD (DI), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2426,7 +2414,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xfd
-	VPBROADCASTD (R8)(CX*1), Z14
+	VPBROADCASTD (DI)(CX*1), Z14
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x0e
@@ -2439,7 +2427,7 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (R8)(CX*2), Z15
+	VPBROADCASTD (DI)(CX*2), Z15
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x06
@@ -2452,18 +2440,18 @@ loop:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	ADDQ         R10, R9
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	SUBQ         $0x00000002, R11
+	ADDQ         R9, R8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	SUBQ         $0x00000002, R10
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R11
+	ADDQ         $0x00000002, R10
 	JZ           done
-	VMOVUPS      (R9), Z12
-	VMOVUPS      64(R9), Z13
-	VPBROADCASTD (DI), Z14
+	VMOVUPS      (R8), Z12
+	VMOVUPS      64(R8), Z13
+	VPBROADCASTD (SI), Z14
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x0e
@@ -2476,7 +2464,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (DI)(CX*1), Z15
+	VPBROADCASTD (SI)(CX*1), Z15
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x06
@@ -2489,7 +2477,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xdd
-	VPBROADCASTD (DI)(CX*2), Z16
+	VPBROADCASTD (SI)(CX*2), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2502,7 +2490,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xed
-	VPBROADCASTD (R8), Z17
+	VPBROADCASTD (DI), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2515,7 +2503,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xfd
-	VPBROADCASTD (R8)(CX*1), Z14
+	VPBROADCASTD (DI)(CX*1), Z14
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x0e
@@ -2528,7 +2516,7 @@ rest:
 	BYTE         $0x48
 	BYTE         $0x52
 	BYTE         $0xcd
-	VPBROADCASTD (R8)(CX*2), Z15
+	VPBROADCASTD (DI)(CX*2), Z15
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x06
@@ -2543,9 +2531,9 @@ rest:
 	BYTE         $0xdd
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z12
+	VBROADCASTSS factor+80(FP), Z12
 	VMULPS       Z12, Z0, Z0
 	VMULPS       Z12, Z1, Z1
 	VMULPS       Z12, Z2, Z2
@@ -2560,48 +2548,47 @@ done:
 	VMULPS       Z12, Z11, Z11
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, 64(DI)
-	IMUL3Q  $0x06, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x06, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z10, (SI)
+	VMOVUPS Z11, 64(SI)
+	IMUL3Q  $0x06, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x06, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs7x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs7x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs7x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs7x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -2621,71 +2608,71 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z14
-	VMOVUPS 64(DI), Z15
-	MOVQ    SI, DI
-	VMULPS  (DI), Z14, Z0
-	VMULPS  64(DI), Z15, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z2
-	VMULPS  64(DI), Z15, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z4
-	VMULPS  64(DI), Z15, Z5
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z6
-	VMULPS  64(DI), Z15, Z7
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z8
-	VMULPS  64(DI), Z15, Z9
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z10
-	VMULPS  64(DI), Z15, Z11
-	ADDQ    BX, DI
-	VMULPS  (DI), Z14, Z12
-	VMULPS  64(DI), Z15, Z13
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
+	MOVQ    BX, SI
+	VMULPS  (SI), Z14, Z0
+	VMULPS  64(SI), Z15, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z2
+	VMULPS  64(SI), Z15, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z4
+	VMULPS  64(SI), Z15, Z5
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z6
+	VMULPS  64(SI), Z15, Z7
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z8
+	VMULPS  64(SI), Z15, Z9
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z10
+	VMULPS  64(SI), Z15, Z11
+	ADDQ    DX, SI
+	VMULPS  (SI), Z14, Z12
+	VMULPS  64(SI), Z15, Z13
 
 start:
-	MOVQ AX, DI
+	MOVQ AX, SI
+	LEAQ (SI)(CX*2), DI
+	ADDQ CX, DI
 	LEAQ (DI)(CX*2), R8
 	ADDQ CX, R8
-	LEAQ (R8)(CX*2), R9
-	ADDQ CX, R9
-	MOVQ b+24(FP), R10
-	MOVQ brow+32(FP), R11
-	MOVQ k+56(FP), R12
-	SUBQ $0x00000002, R12
+	MOVQ b+16(FP), R9
+	MOVQ brow+24(FP), R10
+	MOVQ k+48(FP), R11
+	SUBQ $0x00000002, R11
 	JL   rest
 
 loop:
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VPBROADCASTD (DI), Z16
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VPBROADCASTD (SI), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2698,7 +2685,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z17
+	VPBROADCASTD (SI)(CX*1), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2711,7 +2698,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z18
+	VPBROADCASTD (SI)(CX*2), Z18
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x6e
@@ -2724,7 +2711,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xef
-	VPBROADCASTD (R8), Z19
+	VPBROADCASTD (DI), Z19
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x66
@@ -2737,7 +2724,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xff
-	VPBROADCASTD (R8)(CX*1), Z16
+	VPBROADCASTD (DI)(CX*1), Z16
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x7e
@@ -2750,7 +2737,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (R8)(CX*2), Z17
+	VPBROADCASTD (DI)(CX*2), Z17
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x76
@@ -2763,7 +2750,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (R9), Z18
+	VPBROADCASTD (R8), Z18
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x6e
@@ -2776,13 +2763,13 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xef
-	ADDQ         R11, R10
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VPBROADCASTD (DI), Z16
+	ADDQ         R10, R9
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VPBROADCASTD (SI), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2795,7 +2782,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z17
+	VPBROADCASTD (SI)(CX*1), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2808,7 +2795,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z18
+	VPBROADCASTD (SI)(CX*2), Z18
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x6e
@@ -2821,7 +2808,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xef
-	VPBROADCASTD (R8), Z19
+	VPBROADCASTD (DI), Z19
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x66
@@ -2834,7 +2821,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xff
-	VPBROADCASTD (R8)(CX*1), Z16
+	VPBROADCASTD (DI)(CX*1), Z16
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x7e
@@ -2847,7 +2834,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (R8)(CX*2), Z17
+	VPBROADCASTD (DI)(CX*2), Z17
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x76
@@ -2860,7 +2847,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (R9), Z18
+	VPBROADCASTD (R8), Z18
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x6e
@@ -2873,19 +2860,19 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xef
-	ADDQ         R11, R10
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	SUBQ         $0x00000002, R12
+	ADDQ         R10, R9
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x00000002, R11
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R12
+	ADDQ         $0x00000002, R11
 	JZ           done
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VPBROADCASTD (DI), Z16
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VPBROADCASTD (SI), Z16
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x7e
@@ -2898,7 +2885,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (DI)(CX*1), Z17
+	VPBROADCASTD (SI)(CX*1), Z17
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x76
@@ -2911,7 +2898,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (DI)(CX*2), Z18
+	VPBROADCASTD (SI)(CX*2), Z18
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x6e
@@ -2924,7 +2911,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xef
-	VPBROADCASTD (R8), Z19
+	VPBROADCASTD (DI), Z19
 	BYTE         $0x62
 	BYTE         $0xd2
 	BYTE         $0x66
@@ -2937,7 +2924,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xff
-	VPBROADCASTD (R8)(CX*1), Z16
+	VPBROADCASTD (DI)(CX*1), Z16
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x7e
@@ -2950,7 +2937,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xcf
-	VPBROADCASTD (R8)(CX*2), Z17
+	VPBROADCASTD (DI)(CX*2), Z17
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x76
@@ -2963,7 +2950,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xdf
-	VPBROADCASTD (R9), Z18
+	VPBROADCASTD (R8), Z18
 	BYTE         $0x62
 	BYTE         $0x52
 	BYTE         $0x6e
@@ -2978,9 +2965,9 @@ rest:
 	BYTE         $0xef
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z14
+	VBROADCASTSS factor+80(FP), Z14
 	VMULPS       Z14, Z0, Z0
 	VMULPS       Z14, Z1, Z1
 	VMULPS       Z14, Z2, Z2
@@ -2997,51 +2984,50 @@ done:
 	VMULPS       Z14, Z13, Z13
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	IMUL3Q  $0x07, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x07, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z10, (SI)
+	VMOVUPS Z11, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, 64(SI)
+	IMUL3Q  $0x07, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x07, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
 	RET
 
-// func pairs8x32AVX512(a *uint32, arow int, acol int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
+// func pairs8x32AVX512(a *uint32, arow int, b *uint32, brow int, c *float32, crow int, k int, tiles int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·pairs8x32AVX512(SB), NOSPLIT, $16-92
+TEXT ·pairs8x32AVX512(SB), NOSPLIT, $16-84
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
 	MOVQ    a+0(FP), AX
 	MOVQ    arow+8(FP), CX
-	MOVQ    acol+16(FP), DX
-	MOVQ    crow+48(FP), BX
-	MOVQ    c+40(FP), SI
+	MOVQ    crow+40(FP), DX
+	MOVQ    c+32(FP), BX
 
 tile:
-	CMPQ   mode+72(FP), $0x01
+	CMPQ   mode+64(FP), $0x01
 	JEQ    add
 	JGT    scale
 	VPXORD Z0, Z0, Z0
@@ -3063,77 +3049,77 @@ tile:
 	JMP    start
 
 add:
-	MOVQ    SI, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z2
-	VMOVUPS 64(DI), Z3
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z4
-	VMOVUPS 64(DI), Z5
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z6
-	VMOVUPS 64(DI), Z7
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z10
-	VMOVUPS 64(DI), Z11
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z12
-	VMOVUPS 64(DI), Z13
-	ADDQ    BX, DI
-	VMOVUPS (DI), Z14
-	VMOVUPS 64(DI), Z15
+	MOVQ    BX, SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z2
+	VMOVUPS 64(SI), Z3
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z10
+	VMOVUPS 64(SI), Z11
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z12
+	VMOVUPS 64(SI), Z13
+	ADDQ    DX, SI
+	VMOVUPS (SI), Z14
+	VMOVUPS 64(SI), Z15
 	JMP     start
 
 scale:
-	MOVQ    scale+80(FP), DI
-	VMOVUPS (DI), Z16
-	VMOVUPS 64(DI), Z17
-	MOVQ    SI, DI
-	VMULPS  (DI), Z16, Z0
-	VMULPS  64(DI), Z17, Z1
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z2
-	VMULPS  64(DI), Z17, Z3
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z4
-	VMULPS  64(DI), Z17, Z5
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z6
-	VMULPS  64(DI), Z17, Z7
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z8
-	VMULPS  64(DI), Z17, Z9
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z10
-	VMULPS  64(DI), Z17, Z11
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z12
-	VMULPS  64(DI), Z17, Z13
-	ADDQ    BX, DI
-	VMULPS  (DI), Z16, Z14
-	VMULPS  64(DI), Z17, Z15
+	MOVQ    scale+72(FP), SI
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	MOVQ    BX, SI
+	VMULPS  (SI), Z16, Z0
+	VMULPS  64(SI), Z17, Z1
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z2
+	VMULPS  64(SI), Z17, Z3
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z4
+	VMULPS  64(SI), Z17, Z5
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z6
+	VMULPS  64(SI), Z17, Z7
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z8
+	VMULPS  64(SI), Z17, Z9
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z10
+	VMULPS  64(SI), Z17, Z11
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z12
+	VMULPS  64(SI), Z17, Z13
+	ADDQ    DX, SI
+	VMULPS  (SI), Z16, Z14
+	VMULPS  64(SI), Z17, Z15
 
 start:
-	MOVQ AX, DI
+	MOVQ AX, SI
+	LEAQ (SI)(CX*2), DI
+	ADDQ CX, DI
 	LEAQ (DI)(CX*2), R8
 	ADDQ CX, R8
-	LEAQ (R8)(CX*2), R9
-	ADDQ CX, R9
-	MOVQ b+24(FP), R10
-	MOVQ brow+32(FP), R11
-	MOVQ k+56(FP), R12
-	SUBQ $0x00000002, R12
+	MOVQ b+16(FP), R9
+	MOVQ brow+24(FP), R10
+	MOVQ k+48(FP), R11
+	SUBQ $0x00000002, R11
 	JL   rest
 
 loop:
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
-	VPBROADCASTD (DI), Z18
+	VMOVUPS      (R9), Z16
+	VMOVUPS      64(R9), Z17
+	VPBROADCASTD (SI), Z18
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x6e
@@ -3146,7 +3132,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z19
+	VPBROADCASTD (SI)(CX*1), Z19
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x66
@@ -3159,7 +3145,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z20
+	VPBROADCASTD (SI)(CX*2), Z20
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x5e
@@ -3172,7 +3158,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z21
+	VPBROADCASTD (DI), Z21
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x56
@@ -3185,7 +3171,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xf9
-	VPBROADCASTD (R8)(CX*1), Z18
+	VPBROADCASTD (DI)(CX*1), Z18
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x6e
@@ -3198,7 +3184,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (R8)(CX*2), Z19
+	VPBROADCASTD (DI)(CX*2), Z19
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x66
@@ -3211,7 +3197,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (R9), Z20
+	VPBROADCASTD (R8), Z20
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x5e
@@ -3224,7 +3210,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R9)(CX*1), Z21
+	VPBROADCASTD (R8)(CX*1), Z21
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x56
@@ -3237,13 +3223,13 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xf9
-	ADDQ         R11, R10
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
-	VPBROADCASTD (DI), Z18
+	ADDQ         R10, R9
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	VMOVUPS      (R9), Z16
+	VMOVUPS      64(R9), Z17
+	VPBROADCASTD (SI), Z18
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x6e
@@ -3256,7 +3242,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z19
+	VPBROADCASTD (SI)(CX*1), Z19
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x66
@@ -3269,7 +3255,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z20
+	VPBROADCASTD (SI)(CX*2), Z20
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x5e
@@ -3282,7 +3268,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z21
+	VPBROADCASTD (DI), Z21
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x56
@@ -3295,7 +3281,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xf9
-	VPBROADCASTD (R8)(CX*1), Z18
+	VPBROADCASTD (DI)(CX*1), Z18
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x6e
@@ -3308,7 +3294,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (R8)(CX*2), Z19
+	VPBROADCASTD (DI)(CX*2), Z19
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x66
@@ -3321,7 +3307,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (R9), Z20
+	VPBROADCASTD (R8), Z20
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x5e
@@ -3334,7 +3320,7 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R9)(CX*1), Z21
+	VPBROADCASTD (R8)(CX*1), Z21
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x56
@@ -3347,19 +3333,19 @@ loop:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xf9
-	ADDQ         R11, R10
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	ADDQ         DX, R9
-	SUBQ         $0x00000002, R12
+	ADDQ         R10, R9
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x00000002, R11
 	JGE          loop
 
 rest:
-	ADDQ         $0x00000002, R12
+	ADDQ         $0x00000002, R11
 	JZ           done
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
-	VPBROADCASTD (DI), Z18
+	VMOVUPS      (R9), Z16
+	VMOVUPS      64(R9), Z17
+	VPBROADCASTD (SI), Z18
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x6e
@@ -3372,7 +3358,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (DI)(CX*1), Z19
+	VPBROADCASTD (SI)(CX*1), Z19
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x66
@@ -3385,7 +3371,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (DI)(CX*2), Z20
+	VPBROADCASTD (SI)(CX*2), Z20
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x5e
@@ -3398,7 +3384,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R8), Z21
+	VPBROADCASTD (DI), Z21
 	BYTE         $0x62
 	BYTE         $0xb2
 	BYTE         $0x56
@@ -3411,7 +3397,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xf9
-	VPBROADCASTD (R8)(CX*1), Z18
+	VPBROADCASTD (DI)(CX*1), Z18
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x6e
@@ -3424,7 +3410,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xc9
-	VPBROADCASTD (R8)(CX*2), Z19
+	VPBROADCASTD (DI)(CX*2), Z19
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x66
@@ -3437,7 +3423,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xd9
-	VPBROADCASTD (R9), Z20
+	VPBROADCASTD (R8), Z20
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x5e
@@ -3450,7 +3436,7 @@ rest:
 	BYTE         $0x40
 	BYTE         $0x52
 	BYTE         $0xe9
-	VPBROADCASTD (R9)(CX*1), Z21
+	VPBROADCASTD (R8)(CX*1), Z21
 	BYTE         $0x62
 	BYTE         $0x32
 	BYTE         $0x56
@@ -3465,9 +3451,9 @@ rest:
 	BYTE         $0xf9
 
 done:
-	CMPQ         mode+72(FP), $0x00
+	CMPQ         mode+64(FP), $0x00
 	JNE          store
-	VBROADCASTSS factor+88(FP), Z16
+	VBROADCASTSS factor+80(FP), Z16
 	VMULPS       Z16, Z0, Z0
 	VMULPS       Z16, Z1, Z1
 	VMULPS       Z16, Z2, Z2
@@ -3486,35 +3472,35 @@ done:
 	VMULPS       Z16, Z15, Z15
 
 store:
-	MOVQ    SI, DI
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	ADDQ    BX, DI
-	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, 64(DI)
-	IMUL3Q  $0x08, CX, DI
-	ADDQ    DI, AX
-	IMUL3Q  $0x08, BX, DI
-	ADDQ    DI, SI
-	DECQ    tiles+64(FP)
+	MOVQ    BX, SI
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z5, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z6, (SI)
+	VMOVUPS Z7, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z8, (SI)
+	VMOVUPS Z9, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z10, (SI)
+	VMOVUPS Z11, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z12, (SI)
+	VMOVUPS Z13, 64(SI)
+	ADDQ    DX, SI
+	VMOVUPS Z14, (SI)
+	VMOVUPS Z15, 64(SI)
+	IMUL3Q  $0x08, CX, SI
+	ADDQ    SI, AX
+	IMUL3Q  $0x08, DX, SI
+	ADDQ    SI, BX
+	DECQ    tiles+56(FP)
 	JNZ     tile
 	LDMXCSR (SP)
 	VZEROUPPER
@@ -3617,3 +3603,408 @@ DATA zip<>+52(SB)/4, $0x001d000d
 DATA zip<>+56(SB)/4, $0x001e000e
 DATA zip<>+60(SB)/4, $0x001f000f
 GLOBL zip<>(SB), RODATA|NOPTR, $64
+
+// func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·tiles32AVX512(SB), NOSPLIT, $16-108
+	STMXCSR (SP)
+	MOVL    $0x00009fc0, 8(SP)
+	LDMXCSR 8(SP)
+	MOVQ    a+8(FP), AX
+	MOVQ    arow+16(FP), BX
+	MOVQ    b+24(FP), CX
+	MOVQ    brow+32(FP), DX
+	MOVQ    c+40(FP), SI
+	MOVQ    crow+48(FP), DI
+	MOVQ    mode+88(FP), R12
+	MOVQ    config+0(FP), R8
+	BYTE    $0xc4
+	BYTE    $0xc2
+	BYTE    $0x78
+	BYTE    $0x49
+	BYTE    $0x00
+	CMPQ    R12, $0x02
+	JNE     scaled
+	MOVQ    scale+96(FP), R8
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	MOVQ    SI, R8
+	MOVQ    rows+72(FP), R9
+
+scalerow:
+	VMULPS  (R8), Z0, Z2
+	VMULPS  64(R8), Z1, Z3
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     scalerow
+
+scaled:
+block:
+	TESTQ R12, R12
+	JNZ   add
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xc0
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xc8
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xd0
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xd8
+	JMP   start
+
+add:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x04
+	BYTE $0x3e
+	LEAQ 64(SI), R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x0c
+	BYTE $0x38
+	MOVQ DI, R8
+	SHLQ $0x04, R8
+	ADDQ SI, R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x14
+	BYTE $0x38
+	ADDQ $0x40, R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x1c
+	BYTE $0x38
+
+start:
+	MOVQ  AX, R10
+	MOVQ  CX, R14
+	MOVQ  BX, R11
+	SHLQ  $0x04, R11
+	ADDQ  AX, R11
+	MOVQ  chunks+56(FP), R9
+	TESTQ R9, R9
+	JZ    rest
+
+chunk:
+	LEAQ 64(R14), R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x24
+	BYTE $0x1a
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x34
+	BYTE $0x16
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x3c
+	BYTE $0x10
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x2c
+	BYTE $0x1b
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xdd
+	MOVQ DX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, R14
+	ADDQ $0x40, R10
+	ADDQ $0x40, R11
+	DECQ R9
+	JNZ  chunk
+
+rest:
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x04
+	BYTE         $0x3e
+	LEAQ         64(SI), R8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x0c
+	BYTE         $0x38
+	MOVQ         DI, R8
+	SHLQ         $0x04, R8
+	ADDQ         SI, R8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x14
+	BYTE         $0x38
+	ADDQ         $0x40, R8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x1c
+	BYTE         $0x38
+	MOVQ         BX, R8
+	SHLQ         $0x05, R8
+	ADDQ         R8, AX
+	MOVQ         DI, R8
+	SHLQ         $0x05, R8
+	ADDQ         R8, SI
+	SUBQ         $0x20, left+80(FP)
+	JG           block
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0xc0
+	TESTQ        R12, R12
+	JNZ          done
+	VBROADCASTSS factor+104(FP), Z0
+	VMOVAPS      Z0, Z1
+	MOVQ         c+40(FP), SI
+	MOVQ         SI, R8
+	MOVQ         rows+72(FP), R9
+
+factorrow:
+	VMULPS  (R8), Z0, Z2
+	VMULPS  64(R8), Z1, Z3
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     factorrow
+
+done:
+	LDMXCSR (SP)
+	VZEROUPPER
+	RET
+
+// func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+// Requires: AVX, AVX512F, SSE
+TEXT ·tiles16AVX512(SB), NOSPLIT, $16-108
+	STMXCSR (SP)
+	MOVL    $0x00009fc0, 8(SP)
+	LDMXCSR 8(SP)
+	MOVQ    a+8(FP), AX
+	MOVQ    arow+16(FP), BX
+	MOVQ    b+24(FP), CX
+	MOVQ    brow+32(FP), DX
+	MOVQ    c+40(FP), SI
+	MOVQ    crow+48(FP), DI
+	MOVQ    mode+88(FP), R12
+	MOVQ    config+0(FP), R8
+	BYTE    $0xc4
+	BYTE    $0xc2
+	BYTE    $0x78
+	BYTE    $0x49
+	BYTE    $0x00
+	CMPQ    R12, $0x02
+	JNE     scaled
+	MOVQ    scale+96(FP), R8
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	MOVQ    SI, R8
+	MOVQ    rows+72(FP), R9
+
+scalerow:
+	VMULPS  (R8), Z0, Z2
+	VMULPS  64(R8), Z1, Z3
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     scalerow
+
+scaled:
+	TESTQ R12, R12
+	JNZ   add
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xc0
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x7b
+	BYTE  $0x49
+	BYTE  $0xc8
+	JMP   start
+
+add:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x04
+	BYTE $0x3e
+	LEAQ 64(SI), R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x0c
+	BYTE $0x38
+
+start:
+	MOVQ  AX, R10
+	MOVQ  CX, R14
+	MOVQ  chunks+56(FP), R9
+	TESTQ R9, R9
+	JZ    rest
+
+chunk:
+	LEAQ 64(R14), R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x14
+	BYTE $0x1a
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x1c
+	BYTE $0x16
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x24
+	BYTE $0x10
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x62
+	BYTE $0x5c
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5c
+	BYTE $0xca
+	MOVQ DX, R8
+	SHLQ $0x04, R8
+	ADDQ R8, R14
+	ADDQ $0x40, R10
+	DECQ R9
+	JNZ  chunk
+
+rest:
+	CMPQ rest+64(FP), $0x00
+	JE   store
+	LEAQ 64(R14), R8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x2c
+	BYTE $0x1a
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x34
+	BYTE $0x16
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x3c
+	BYTE $0x10
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xcd
+
+store:
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x04
+	BYTE         $0x3e
+	LEAQ         64(SI), R8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x7a
+	BYTE         $0x4b
+	BYTE         $0x0c
+	BYTE         $0x38
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0xc0
+	TESTQ        R12, R12
+	JNZ          done
+	VBROADCASTSS factor+104(FP), Z0
+	VMOVAPS      Z0, Z1
+	MOVQ         SI, R8
+	MOVQ         rows+72(FP), R9
+
+factorrow:
+	VMULPS  (R8), Z0, Z2
+	VMULPS  64(R8), Z1, Z3
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     factorrow
+
+done:
+	LDMXCSR (SP)
+	VZEROUPPER
+	RET

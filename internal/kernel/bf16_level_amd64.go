@@ -2,7 +2,11 @@
 
 package kernel
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 // hasPairs is set once at start-up (and by tests): the level avx512 has VDPBF16PS.
 var hasPairs = cpu.X86.HasAVX512BF16
@@ -26,7 +30,9 @@ func roundRows(dst []uint32, ld int, src Mat, rows, cols int) {
 			}
 		}
 	}
-	roundRowsGeneric(dst, ld, src, rows, from, cols)
+	if from < cols {
+		roundRowsGeneric(dst, ld, src, rows, from, cols)
+	}
 }
 
 func roundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
@@ -46,7 +52,9 @@ func roundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
 			}
 		}
 	}
-	roundPairsGeneric(dst, ld, src, even, from, cols)
+	if from < cols {
+		roundPairsGeneric(dst, ld, src, even, from, cols)
+	}
 	if even < rows {
 		roundPairsGeneric(dst[even/2*ld:], ld, src.From(even, 0), 1, 0, cols)
 	}
@@ -63,6 +71,19 @@ func widen(dst []float32, src []uint32) {
 	widenGeneric(dst[2*n:], src[n:])
 }
 
+func turn(dst []uint32, ld int, src []uint32, rows, cols int) {
+	if level == levelGeneric {
+		turnGeneric(dst, ld, src, rows, cols)
+		return
+	}
+	for c := 0; c < cols; c += 512 {
+		n := min(cols-c, 512)
+		for r := 0; r < rows; r += 8 {
+			turn8AVX2((*float32)(unsafe.Pointer(&dst[r*ld+c])), 4*ld, (*float32)(unsafe.Pointer(&src[c*Lanes+r])), min(8, rows-r), n)
+		}
+	}
+}
+
 func mulPairsLevel(mode int, factor float32, scale []float32, m, n, k int, a, b *Pairs, c *Mat) {
 	if level == levelGeneric {
 		mulPairsGeneric(mode, factor, scale, m, n, k, a, b, c)
@@ -73,7 +94,7 @@ func mulPairsLevel(mode int, factor float32, scale []float32, m, n, k int, a, b 
 		if mode == rescale {
 			s = scale[j:]
 		}
-		bj, cj := Pairs{b.Data[min(j, len(b.Data)):], b.Row, 1}, Rows(c.Data[j:], c.Row)
+		bj, cj := PairRows(b.Data[min(j, len(b.Data)):], b.Row), Rows(c.Data[j:], c.Row)
 		if n-j >= Lanes {
 			mulPairsPanel(mode, factor, s, m, k, a, &bj, &cj)
 		} else {
@@ -93,7 +114,7 @@ func mulPairsEdge(mode int, factor float32, scale []float32, m, cols, k int, a, 
 		for r := range rows {
 			copy(tile[r*Lanes:][:cols], c.Data[(i+r)*c.Row:])
 		}
-		ai, t := Pairs{a.Data[min(i*a.Row, len(a.Data)):], a.Row, a.Col}, Rows(tile[:], Lanes)
+		ai, t := PairRows(a.Data[min(i*a.Row, len(a.Data)):], a.Row), Rows(tile[:], Lanes)
 		mulPairsPanel(mode, factor, factors[:], rows, k, &ai, b, &t)
 		for r := range rows {
 			copy(c.Data[(i+r)*c.Row:][:cols], tile[r*Lanes:])
@@ -103,13 +124,17 @@ func mulPairsEdge(mode int, factor float32, scale []float32, m, cols, k int, a, 
 
 // mulPairsPanel computes Lanes columns.
 func mulPairsPanel(mode int, factor float32, scale []float32, m, k int, a, b *Pairs, c *Mat) {
-	height, width := 6, 16
-	if nativePairs() {
-		height, width = 8, 32
-	}
 	if k == 0 { // A and B may be empty: take their addresses from C, none is read
 		none := Pairs{Data: Words(c.Data)}
 		a, b = &none, &none
+	}
+	if pairTiles() {
+		mulPairTiles(mode, factor, scale, m, k, a, b, c)
+		return
+	}
+	height, width := 6, 16
+	if nativePairs() {
+		height, width = 8, 32
 	}
 	most := max(1, maxWork/(2*height*width*max(k, 1))) // tiles a call
 	for j := 0; j < Lanes; j += width {
@@ -126,46 +151,46 @@ func mulPairsPanel(mode int, factor float32, scale []float32, m, k int, a, b *Pa
 			if tiles == 0 {
 				rows, tiles = m-i, 1
 			}
-			pairTile(rows, &a.Data[i*a.Row], 4*a.Row, 4*a.Col, bp, 4*b.Row, &c.Data[i*c.Row+j], 4*c.Row, k, tiles, mode, sp, factor)
+			pairTile(rows, &a.Data[i*a.Row], 4*a.Row, bp, 4*b.Row, &c.Data[i*c.Row+j], 4*c.Row, k, tiles, mode, sp, factor)
 			i += rows * tiles
 		}
 	}
 }
 
-func pairTile(rows int, a *uint32, arow, acol int, b *uint32, brow int, c *float32, crow, k, tiles, mode int, scale *float32, factor float32) {
+func pairTile(rows int, a *uint32, arow int, b *uint32, brow int, c *float32, crow, k, tiles, mode int, scale *float32, factor float32) {
 	if nativePairs() {
 		switch rows {
 		case 1:
-			pairs1x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs1x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 2:
-			pairs2x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs2x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 3:
-			pairs3x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs3x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 4:
-			pairs4x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs4x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 5:
-			pairs5x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs5x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 6:
-			pairs6x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs6x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 7:
-			pairs7x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs7x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		case 8:
-			pairs8x32AVX512(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+			pairs8x32AVX512(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 		}
 		return
 	}
 	switch rows {
 	case 1:
-		pairs1x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs1x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	case 2:
-		pairs2x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs2x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	case 3:
-		pairs3x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs3x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	case 4:
-		pairs4x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs4x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	case 5:
-		pairs5x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs5x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	case 6:
-		pairs6x16AVX2(a, arow, acol, b, brow, c, crow, k, tiles, mode, scale, factor)
+		pairs6x16AVX2(a, arow, b, brow, c, crow, k, tiles, mode, scale, factor)
 	}
 }

@@ -119,6 +119,9 @@ func TestFusedPair(t *testing.T) {
 // TestPairOrder: the high halves come first, and the sum is rounded between the two.
 func TestPairOrder(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
+		if pairTiles() {
+			t.Skip("AMX has another order")
+		}
 		pair := func(lo, hi float32) uint32 { return roundGeneric(lo) | roundGeneric(hi)<<16 }
 		for _, c := range []struct{ c, hi, lo, want float32 }{
 			{0x1p24, -0x1p24, 1, 1}, {0x1p24, 1, -0x1p24, 0}, {0x1p24, 3, 1, 0x1p24 + 4}, {0, 0x1p-126, -0x1.02p-126, 0},
@@ -138,6 +141,56 @@ func TestPairOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTileOrder: in a chunk of 16 pairs the low halves have one chain and the high ones another; their sum is added to C.
+func TestTileOrder(t *testing.T) {
+	setLevel(t, highest())
+	products := map[string]func(m, n, k int, a, b Pairs, c Mat){"generic": func(m, n, k int, a, b Pairs, c Mat) {
+		mulTilesGeneric(add, 1, nil, m, n, k, &a, &b, &c)
+	}}
+	if pairTiles() {
+		products["tiles"] = MulAddPairs
+	}
+	const big = 0x1p24
+	for name, mul := range products {
+		for _, x := range []struct {
+			c      float32
+			at     [4]int // words of B that are not 0
+			lo, hi [4]float32
+			want   float32
+		}{
+			{c: big, at: [4]int{0}, lo: [4]float32{1}, hi: [4]float32{1}, want: big + 2},               // the halves meet first
+			{c: big, at: [4]int{0, 1}, lo: [4]float32{1, 1}, want: big + 2},                            // so do the terms of a chunk
+			{c: big, at: [4]int{0, 16}, lo: [4]float32{1, 1}, want: big},                               // but not those of two
+			{at: [4]int{0, 1, 2}, lo: [4]float32{big, 1, -big}, want: 0},                               // in order
+			{at: [4]int{0, 1}, lo: [4]float32{big, 0}, hi: [4]float32{-big, 1}, want: 1},               // a half has its chain
+			{at: [4]int{0, 1, 2}, lo: [4]float32{big, -big}, hi: [4]float32{0, 0, 1}, want: 1},         // of its own
+			{c: 1e-40, at: [4]int{0}, lo: [4]float32{0x1p-126}, want: 0x1p-126},                        // subnormal numbers are 0
+			{at: [4]int{0}, lo: [4]float32{0x1p-126}, hi: [4]float32{-0x1.02p-126}, want: 0},           // and so are those that come out
+			{c: -0x1p-126, at: [4]int{0, 1}, lo: [4]float32{0x1p-126, 0x1.02p-133}, want: 0},           // everywhere
+			{at: [4]int{0, 16}, lo: [4]float32{-0x1.02p-126, 0x1p-126}, hi: [4]float32{0, 0}, want: 0}, // at each sum
+			{at: [4]int{15, 16}, lo: [4]float32{big, 1}, hi: [4]float32{0, 1}, want: big + 2}, {want: 0},
+		} {
+			a, b, c := make([]uint32, 17), make([]uint32, 17*Lanes), make([]float32, Lanes)
+			for i := range a {
+				a[i] = roundGeneric(1) | roundGeneric(1)<<16
+			}
+			for i := range Lanes {
+				for j, p := range x.at {
+					b[p*Lanes+i] |= roundGeneric(x.lo[j]) | roundGeneric(x.hi[j])<<16
+				}
+				c[i] = x.c
+			}
+			mul(1, Lanes, 17, PairRows(a, 17), PairRows(b, Lanes), Rows(c, Lanes))
+			for i := range c {
+				if c[i] != x.want {
+					t.Errorf("%s: %g + %v, %v at %v = %g, want %g", name, x.c, x.lo, x.hi, x.at, c[i], x.want)
+					break
+				}
+			}
+		}
+	}
 }
 
 // guardedWords is a guardedSlice seen as words.
@@ -191,6 +244,33 @@ func TestRounding(t *testing.T) {
 	})
 }
 
+func TestRoundColumns(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 1))
+		for range 200 {
+			rows, cols := r.IntN(131), r.IntN(131)
+			src := Rows(nil, cols+r.IntN(9))
+			src.Data = guardedSlice(r, src.span(rows, cols), anyBits(r)).x
+			n := PairsOf(rows)
+			ld := n + r.IntN(5)
+			room, _ := guardedWords(r, ColumnRoom(rows), normal(r))
+			g, got := guardedWords(r, Rows(nil, ld).span(cols, n), normal(r))
+			RoundColumns(got, ld, src, rows, cols, Words(room.x))
+			want := make([]uint32, n*cols+1)
+			RoundPairs(want, cols, src, rows, cols)
+			for c := range cols {
+				for p := range n {
+					if got[c*ld+p] != want[p*cols+c] {
+						t.Fatalf("%dx%d: pair %d of column %d is %08x, want %08x", rows, cols, p, c, got[c*ld+p], want[p*cols+c])
+					}
+				}
+			}
+			g.unhurt(t, func(i int) bool { return i%max(ld, 1) < n })
+			room.unhurt(t, nil)
+		}
+	})
+}
+
 func TestWiden(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 1))
@@ -211,24 +291,25 @@ func TestWiden(t *testing.T) {
 // checkPairs holds one product to the bit against the specification.
 func checkPairs(t *testing.T, r *rand.Rand, mode, m, n, k int, fill func() float32) {
 	t.Helper()
-	a := Pairs{Row: k + r.IntN(5), Col: 1}
-	switch r.IntN(4) {
-	case 0:
-		a = Pairs{Row: 1, Col: m + r.IntN(5)}
-	case 1:
-		a = Pairs{Row: r.IntN(7), Col: r.IntN(7)}
+	a := PairRows(nil, k+r.IntN(5))
+	if r.IntN(4) == 0 {
+		a.Row = r.IntN(7) // rows overlap
 	}
 	wide := (n + Lanes - 1) / Lanes * Lanes
 	b, c := PairRows(nil, wide+r.IntN(20)), Rows(nil, n+r.IntN(20))
-	ga, aw := guardedWords(r, Rows(nil, 1).span(1, max(0, Mat{nil, a.Row, a.Col}.span(m, k))), fill)
+	ga, aw := guardedWords(r, Rows(nil, 1).span(1, Rows(nil, a.Row).span(m, k)), fill)
 	gb, bw := guardedWords(r, Rows(nil, b.Row).span(k, wide), fill)
 	gc, gs := guardedSlice(r, c.span(m, n), fill), guardedSlice(r, n, fill)
 	a.Data, b.Data, c.Data = aw, bw, gc.x
 	factor := fill()
 	want := c
 	want.Data = append([]float32(nil), c.Data...)
+	spec := mulPairsGeneric
+	if pairTiles() {
+		spec = mulTilesGeneric
+	}
 	if m > 0 && n > 0 {
-		mulPairsGeneric(mode, factor, gs.x, m, n, k, &a, &b, &want)
+		spec(mode, factor, gs.x, m, n, k, &a, &b, &want)
 	}
 	switch mode {
 	case overwrite:
@@ -241,7 +322,7 @@ func checkPairs(t *testing.T, r *rand.Rand, mode, m, n, k int, fill func() float
 	for i := range m {
 		for j := range n {
 			if got, w := c.Data[i*c.Row+j], want.Data[i*c.Row+j]; !sameNumber(got, w) {
-				t.Fatalf("mode %d, m=%d n=%d k=%d a %d,%d b %d c %d: c[%d][%d] = %g, want %g", mode, m, n, k, a.Row, a.Col, b.Row, c.Row, i, j, got, w)
+				t.Fatalf("mode %d, m=%d n=%d k=%d a %d b %d c %d: c[%d][%d] = %g, want %g", mode, m, n, k, a.Row, b.Row, c.Row, i, j, got, w)
 			}
 		}
 	}
@@ -259,7 +340,7 @@ func TestMulPairs(t *testing.T) {
 		}
 		for _, m := range sizes {
 			for _, n := range []int{1, 5, 31, 32, 33, 64, 70} {
-				for _, k := range []int{0, 1, 2, 3, 8, 33} {
+				for _, k := range []int{0, 1, 2, 3, 8, 16, 32, 33} {
 					checkPairs(t, r, r.IntN(3), m, n, k, normal(r))
 				}
 			}
@@ -284,7 +365,7 @@ func TestMulPairsHostile(t *testing.T) {
 		r := rand.New(rand.NewPCG(6, 1))
 		for i := range 300 {
 			fill := []func() float32{hostileOr(r, normal(r)), anyBits(r), small(r)}[i%3]
-			checkPairs(t, r, r.IntN(3), 1+r.IntN(17), 1+r.IntN(40), r.IntN(9), fill)
+			checkPairs(t, r, r.IntN(3), 1+r.IntN(17), 1+r.IntN(40), r.IntN(40), fill)
 		}
 	})
 }

@@ -1,6 +1,9 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // The loops below are the specification of every faster level. float32(x*y)+z forbids a fused
 // multiply-add, so that a level gives the same bits wherever it runs.
@@ -42,9 +45,9 @@ func mulGeneric(add bool, scale []float32, m, n, k int, a, b, c Mat) {
 }
 
 // exp2Generic returns 2^x by a polynomial of degree 6 on [-½, ½] (relative error 8e-8), 0 for x
-// below the normal range, NaN for NaN.
+// below leastPower, NaN for NaN.
 func exp2Generic(x float32) float32 {
-	if x < -126 { // also -Inf
+	if x < leastPower { // also -Inf
 		return 0
 	}
 	if x > 128 {
@@ -139,6 +142,14 @@ func weightsGradGeneric(p, dp, delta []float32) {
 	}
 }
 
+func putGeneric(tile []float32, masks []uint32, x float32) {
+	for r, m := range masks {
+		for row := tile[r*Lanes:][:Lanes]; m != 0; m &= m - 1 {
+			row[bits.TrailingZeros32(m)%Lanes] = x
+		}
+	}
+}
+
 func expSumGeneric(x []float32, max float32) float32 {
 	var sum float32
 	for i, v := range x {
@@ -150,6 +161,14 @@ func expSumGeneric(x []float32, max float32) float32 {
 		sum += x[i]
 	}
 	return sum
+}
+
+func aboveGeneric(bits []uint64, x []float32, least float32) {
+	for i, y := range x {
+		if y > least {
+			bits[i/64] |= 1 << (i % 64)
+		}
+	}
 }
 
 func maxGeneric(x []float32) float32 {

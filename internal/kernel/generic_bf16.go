@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// The specification of the products of bfloat16: Intel SDM, VDPBF16PS and VCVTNE2PS2BF16.
+// The specification of the products of bfloat16: Intel SDM, VDPBF16PS, TDPBF16PS and VCVTNE2PS2BF16.
 
 // roundGeneric returns the bfloat16 nearest to x.
 func roundGeneric(x float32) uint32 {
@@ -67,7 +67,7 @@ func mulPairsGeneric(mode int, factor float32, scale []float32, m, n, k int, a, 
 			}
 		}
 		for p := range k {
-			w := a.Data[i*a.Row+p*a.Col]
+			w := a.Data[i*a.Row+p]
 			hi, lo := high(w), low(w)
 			for j, v := range b.Data[p*b.Row:][:n] {
 				ci[j] = fusedPair(lo, low(v), fusedPair(hi, high(v), ci[j]))
@@ -80,6 +80,39 @@ func mulPairsGeneric(mode int, factor float32, scale []float32, m, n, k int, a, 
 		}
 	}
 }
+
+// chunkPairs is how many pairs of a row TDPBF16PS takes.
+const chunkPairs = 16
+
+// mulTilesGeneric is mulPairsGeneric in the order of TDPBF16PS.
+func mulTilesGeneric(mode int, factor float32, scale []float32, m, n, k int, a, b *Pairs, c *Mat) {
+	for i := range m {
+		for j := range n {
+			x := c.Data[i*c.Row+j]
+			switch mode {
+			case overwrite:
+				x = 0
+			case rescale:
+				x = flushedProduct(x, scale[j])
+			}
+			for p := 0; p < k; p += chunkPairs {
+				var even, odd float32
+				for q := p; q < min(p+chunkPairs, k); q++ {
+					v, w := a.Data[i*a.Row+q], b.Data[q*b.Row+j]
+					even, odd = fusedPair(low(v), low(w), even), fusedPair(high(v), high(w), odd)
+				}
+				x = flushedSum(x, flushedSum(even, odd))
+			}
+			if mode == overwrite {
+				x = flushedProduct(x, factor)
+			}
+			c.Data[i*c.Row+j] = x
+		}
+	}
+}
+
+// flushedSum returns x+y rounded once, subnormal numbers taken as 0 and made 0.
+func flushedSum(x, y float32) float32 { return flushSubnormal(flushSubnormal(x) + flushSubnormal(y)) }
 
 // flushedProduct returns x·y rounded once, subnormal numbers taken as 0 and made 0 as in fusedPair.
 func flushedProduct(x, y float32) float32 {
@@ -111,6 +144,15 @@ func roundPairsGeneric(dst []uint32, ld int, src Mat, rows, from, cols int) {
 			if r+1 < rows {
 				d[c] |= roundGeneric(src.Data[(r+1)*src.Row+c]) << 16
 			}
+		}
+	}
+}
+
+// turnGeneric transposes src [cols, Lanes], of which rows lanes exist, to dst [rows, cols].
+func turnGeneric(dst []uint32, ld int, src []uint32, rows, cols int) {
+	for c := range cols {
+		for r, w := range src[c*Lanes:][:rows] {
+			dst[r*ld+c] = w
 		}
 	}
 }

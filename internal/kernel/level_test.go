@@ -14,7 +14,7 @@ func setLevel(t testing.TB, l int) {
 	t.Cleanup(func() { level = old })
 }
 
-// eachLevel runs f as a subtest at every level; one that this processor lacks is skipped by name.
+// eachLevel runs f as a subtest at every level, at the highest without AMX, too; one that this processor lacks is skipped by name.
 func eachLevel(t *testing.T, f func(t *testing.T)) {
 	for l, name := range levelNames {
 		t.Run(name, func(t *testing.T) {
@@ -25,6 +25,13 @@ func eachLevel(t *testing.T, f func(t *testing.T)) {
 			f(t)
 		})
 	}
+	t.Run("no amx", func(t *testing.T) {
+		if setLevel(t, highest()); !pairTiles() {
+			t.Skip("this processor or build has no AMX")
+		}
+		setTiles(t, false)
+		f(t)
+	})
 }
 
 func TestChoose(t *testing.T) {

@@ -19,12 +19,17 @@ func prefetchAVX2(src *float32, ld int, rows int, n int)
 //go:noescape
 func pack8AVX2(dst *float32, src *float32, ld int, rows int, cols int, scale float32)
 
-// unpack8AVX2 writes 8 lanes of a packed tile back (add: false); ld in bytes.
+// unpack8AVX2 writes 8 lanes of a packed tile back, times scale; ld in bytes.
 //
 //go:noescape
 func unpack8AVX2(dst *float32, ld int, src *float32, rows int, cols int, scale *float32)
 
-// unpackAdd8AVX2 writes 8 lanes of a packed tile back (add: true); ld in bytes.
+// unpackAdd8AVX2 adds 8 lanes of a packed tile, times scale; ld in bytes.
 //
 //go:noescape
 func unpackAdd8AVX2(dst *float32, ld int, src *float32, rows int, cols int, scale *float32)
+
+// turn8AVX2 writes 8 lanes of a packed tile of words back; ld in bytes.
+//
+//go:noescape
+func turn8AVX2(dst *float32, ld int, src *float32, rows int, cols int)

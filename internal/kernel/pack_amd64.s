@@ -301,10 +301,10 @@ TEXT ·unpack8AVX2(SB), NOSPLIT, $0-48
 	MOVQ    src+16(FP), DX
 	MOVQ    rows+24(FP), BX
 	MOVQ    cols+32(FP), SI
-	MOVQ    scale+40(FP), DI
-	LEAQ    (CX)(CX*2), R8
-	LEAQ    (AX)(CX*4), R9
-	VMOVUPS (DI), Y0
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (AX)(CX*4), R8
+	MOVQ    scale+40(FP), R9
+	VMOVUPS (R9), Y0
 	VXORPS  Y1, Y1, Y1
 	SUBQ    $0x08, SI
 	JL      rest
@@ -369,23 +369,23 @@ loop:
 	VMOVUPS    Y3, (AX)(CX*2)
 	CMPQ       BX, $0x03
 	JLE        wholestored
-	VMOVUPS    Y7, (AX)(R8*1)
+	VMOVUPS    Y7, (AX)(DI*1)
 	CMPQ       BX, $0x04
 	JLE        wholestored
-	VMOVUPS    Y9, (R9)
+	VMOVUPS    Y9, (R8)
 	CMPQ       BX, $0x05
 	JLE        wholestored
-	VMOVUPS    Y5, (R9)(CX*1)
+	VMOVUPS    Y5, (R8)(CX*1)
 	CMPQ       BX, $0x06
 	JLE        wholestored
-	VMOVUPS    Y10, (R9)(CX*2)
+	VMOVUPS    Y10, (R8)(CX*2)
 	CMPQ       BX, $0x07
 	JLE        wholestored
-	VMOVUPS    Y2, (R9)(R8*1)
+	VMOVUPS    Y2, (R8)(DI*1)
 
 wholestored:
 	ADDQ $0x20, AX
-	ADDQ $0x20, R9
+	ADDQ $0x20, R8
 	ADDQ $0x00000400, DX
 	SUBQ $0x08, SI
 	JGE  loop
@@ -393,10 +393,10 @@ wholestored:
 rest:
 	ADDQ    $0x08, SI
 	JZ      end
-	LEAQ    tail<>+32(SB), DI
+	LEAQ    tail<>+32(SB), R9
 	MOVQ    SI, R10
 	NEGQ    R10
-	VMOVUPS (DI)(R10*4), Y2
+	VMOVUPS (R9)(R10*4), Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -482,19 +482,19 @@ edgeloaded:
 	VMASKMOVPS Y0, Y2, (AX)(CX*2)
 	CMPQ       BX, $0x03
 	JLE        edgestored
-	VMASKMOVPS Y3, Y2, (AX)(R8*1)
+	VMASKMOVPS Y3, Y2, (AX)(DI*1)
 	CMPQ       BX, $0x04
 	JLE        edgestored
-	VMASKMOVPS Y9, Y2, (R9)
+	VMASKMOVPS Y9, Y2, (R8)
 	CMPQ       BX, $0x05
 	JLE        edgestored
-	VMASKMOVPS Y5, Y2, (R9)(CX*1)
+	VMASKMOVPS Y5, Y2, (R8)(CX*1)
 	CMPQ       BX, $0x06
 	JLE        edgestored
-	VMASKMOVPS Y7, Y2, (R9)(CX*2)
+	VMASKMOVPS Y7, Y2, (R8)(CX*2)
 	CMPQ       BX, $0x07
 	JLE        edgestored
-	VMASKMOVPS Y1, Y2, (R9)(R8*1)
+	VMASKMOVPS Y1, Y2, (R8)(DI*1)
 
 edgestored:
 end:
@@ -509,10 +509,10 @@ TEXT ·unpackAdd8AVX2(SB), NOSPLIT, $0-48
 	MOVQ    src+16(FP), DX
 	MOVQ    rows+24(FP), BX
 	MOVQ    cols+32(FP), SI
-	MOVQ    scale+40(FP), DI
-	LEAQ    (CX)(CX*2), R8
-	LEAQ    (AX)(CX*4), R9
-	VMOVUPS (DI), Y0
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (AX)(CX*4), R8
+	MOVQ    scale+40(FP), R9
+	VMOVUPS (R9), Y0
 	VXORPS  Y1, Y1, Y1
 	SUBQ    $0x08, SI
 	JL      rest
@@ -583,33 +583,33 @@ loop:
 	VMOVUPS    Y3, (AX)(CX*2)
 	CMPQ       BX, $0x03
 	JLE        wholestored
-	VMOVUPS    (AX)(R8*1), Y3
+	VMOVUPS    (AX)(DI*1), Y3
 	VADDPS     Y3, Y7, Y7
-	VMOVUPS    Y7, (AX)(R8*1)
+	VMOVUPS    Y7, (AX)(DI*1)
 	CMPQ       BX, $0x04
 	JLE        wholestored
-	VMOVUPS    (R9), Y3
+	VMOVUPS    (R8), Y3
 	VADDPS     Y3, Y9, Y9
-	VMOVUPS    Y9, (R9)
+	VMOVUPS    Y9, (R8)
 	CMPQ       BX, $0x05
 	JLE        wholestored
-	VMOVUPS    (R9)(CX*1), Y3
+	VMOVUPS    (R8)(CX*1), Y3
 	VADDPS     Y3, Y5, Y5
-	VMOVUPS    Y5, (R9)(CX*1)
+	VMOVUPS    Y5, (R8)(CX*1)
 	CMPQ       BX, $0x06
 	JLE        wholestored
-	VMOVUPS    (R9)(CX*2), Y3
+	VMOVUPS    (R8)(CX*2), Y3
 	VADDPS     Y3, Y10, Y10
-	VMOVUPS    Y10, (R9)(CX*2)
+	VMOVUPS    Y10, (R8)(CX*2)
 	CMPQ       BX, $0x07
 	JLE        wholestored
-	VMOVUPS    (R9)(R8*1), Y3
+	VMOVUPS    (R8)(DI*1), Y3
 	VADDPS     Y3, Y2, Y2
-	VMOVUPS    Y2, (R9)(R8*1)
+	VMOVUPS    Y2, (R8)(DI*1)
 
 wholestored:
 	ADDQ $0x20, AX
-	ADDQ $0x20, R9
+	ADDQ $0x20, R8
 	ADDQ $0x00000400, DX
 	SUBQ $0x08, SI
 	JGE  loop
@@ -617,10 +617,10 @@ wholestored:
 rest:
 	ADDQ    $0x08, SI
 	JZ      end
-	LEAQ    tail<>+32(SB), DI
+	LEAQ    tail<>+32(SB), R9
 	MOVQ    SI, R10
 	NEGQ    R10
-	VMOVUPS (DI)(R10*4), Y2
+	VMOVUPS (R9)(R10*4), Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
@@ -712,29 +712,202 @@ edgeloaded:
 	VMASKMOVPS Y0, Y2, (AX)(CX*2)
 	CMPQ       BX, $0x03
 	JLE        edgestored
-	VMASKMOVPS (AX)(R8*1), Y2, Y0
+	VMASKMOVPS (AX)(DI*1), Y2, Y0
 	VADDPS     Y0, Y3, Y3
-	VMASKMOVPS Y3, Y2, (AX)(R8*1)
+	VMASKMOVPS Y3, Y2, (AX)(DI*1)
 	CMPQ       BX, $0x04
 	JLE        edgestored
-	VMASKMOVPS (R9), Y2, Y0
+	VMASKMOVPS (R8), Y2, Y0
 	VADDPS     Y0, Y9, Y9
-	VMASKMOVPS Y9, Y2, (R9)
+	VMASKMOVPS Y9, Y2, (R8)
 	CMPQ       BX, $0x05
 	JLE        edgestored
-	VMASKMOVPS (R9)(CX*1), Y2, Y0
+	VMASKMOVPS (R8)(CX*1), Y2, Y0
 	VADDPS     Y0, Y5, Y5
-	VMASKMOVPS Y5, Y2, (R9)(CX*1)
+	VMASKMOVPS Y5, Y2, (R8)(CX*1)
 	CMPQ       BX, $0x06
 	JLE        edgestored
-	VMASKMOVPS (R9)(CX*2), Y2, Y0
+	VMASKMOVPS (R8)(CX*2), Y2, Y0
 	VADDPS     Y0, Y7, Y7
-	VMASKMOVPS Y7, Y2, (R9)(CX*2)
+	VMASKMOVPS Y7, Y2, (R8)(CX*2)
 	CMPQ       BX, $0x07
 	JLE        edgestored
-	VMASKMOVPS (R9)(R8*1), Y2, Y0
+	VMASKMOVPS (R8)(DI*1), Y2, Y0
 	VADDPS     Y0, Y1, Y1
-	VMASKMOVPS Y1, Y2, (R9)(R8*1)
+	VMASKMOVPS Y1, Y2, (R8)(DI*1)
+
+edgestored:
+end:
+	VZEROUPPER
+	RET
+
+// func turn8AVX2(dst *float32, ld int, src *float32, rows int, cols int)
+// Requires: AVX
+TEXT ·turn8AVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ ld+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ cols+32(FP), SI
+	LEAQ (CX)(CX*2), DI
+	LEAQ (AX)(CX*4), R8
+	SUBQ $0x08, SI
+	JL   rest
+
+loop:
+	VMOVUPS    (DX), Y0
+	VMOVUPS    128(DX), Y1
+	VMOVUPS    256(DX), Y2
+	VMOVUPS    384(DX), Y3
+	VMOVUPS    512(DX), Y4
+	VMOVUPS    640(DX), Y5
+	VMOVUPS    768(DX), Y6
+	VMOVUPS    896(DX), Y7
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y0
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y2
+	VUNPCKLPS  Y5, Y4, Y3
+	VUNPCKHPS  Y5, Y4, Y4
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y6
+	VUNPCKLPD  Y1, Y8, Y7
+	VUNPCKHPD  Y1, Y8, Y1
+	VUNPCKLPD  Y2, Y0, Y8
+	VUNPCKHPD  Y2, Y0, Y0
+	VUNPCKLPD  Y5, Y3, Y2
+	VUNPCKHPD  Y5, Y3, Y3
+	VUNPCKLPD  Y6, Y4, Y5
+	VUNPCKHPD  Y6, Y4, Y4
+	VPERM2F128 $0x20, Y2, Y7, Y6
+	VPERM2F128 $0x31, Y2, Y7, Y7
+	VPERM2F128 $0x20, Y3, Y1, Y2
+	VPERM2F128 $0x31, Y3, Y1, Y3
+	VPERM2F128 $0x20, Y5, Y8, Y1
+	VPERM2F128 $0x31, Y5, Y8, Y8
+	VPERM2F128 $0x20, Y4, Y0, Y5
+	VPERM2F128 $0x31, Y4, Y0, Y0
+	CMPQ       BX, $0x00
+	JLE        wholestored
+	VMOVUPS    Y6, (AX)
+	CMPQ       BX, $0x01
+	JLE        wholestored
+	VMOVUPS    Y2, (AX)(CX*1)
+	CMPQ       BX, $0x02
+	JLE        wholestored
+	VMOVUPS    Y1, (AX)(CX*2)
+	CMPQ       BX, $0x03
+	JLE        wholestored
+	VMOVUPS    Y5, (AX)(DI*1)
+	CMPQ       BX, $0x04
+	JLE        wholestored
+	VMOVUPS    Y7, (R8)
+	CMPQ       BX, $0x05
+	JLE        wholestored
+	VMOVUPS    Y3, (R8)(CX*1)
+	CMPQ       BX, $0x06
+	JLE        wholestored
+	VMOVUPS    Y8, (R8)(CX*2)
+	CMPQ       BX, $0x07
+	JLE        wholestored
+	VMOVUPS    Y0, (R8)(DI*1)
+
+wholestored:
+	ADDQ $0x20, AX
+	ADDQ $0x20, R8
+	ADDQ $0x00000400, DX
+	SUBQ $0x08, SI
+	JGE  loop
+
+rest:
+	ADDQ    $0x08, SI
+	JZ      end
+	LEAQ    tail<>+32(SB), R9
+	MOVQ    SI, R10
+	NEGQ    R10
+	VMOVUPS (R9)(R10*4), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	CMPQ    SI, $0x00
+	JLE     edgeloaded
+	VMOVUPS (DX), Y1
+	CMPQ    SI, $0x01
+	JLE     edgeloaded
+	VMOVUPS 128(DX), Y2
+	CMPQ    SI, $0x02
+	JLE     edgeloaded
+	VMOVUPS 256(DX), Y3
+	CMPQ    SI, $0x03
+	JLE     edgeloaded
+	VMOVUPS 384(DX), Y4
+	CMPQ    SI, $0x04
+	JLE     edgeloaded
+	VMOVUPS 512(DX), Y5
+	CMPQ    SI, $0x05
+	JLE     edgeloaded
+	VMOVUPS 640(DX), Y6
+	CMPQ    SI, $0x06
+	JLE     edgeloaded
+	VMOVUPS 768(DX), Y7
+	CMPQ    SI, $0x07
+	JLE     edgeloaded
+	VMOVUPS 896(DX), Y8
+
+edgeloaded:
+	VUNPCKLPS  Y2, Y1, Y9
+	VUNPCKHPS  Y2, Y1, Y1
+	VUNPCKLPS  Y4, Y3, Y2
+	VUNPCKHPS  Y4, Y3, Y3
+	VUNPCKLPS  Y6, Y5, Y4
+	VUNPCKHPS  Y6, Y5, Y5
+	VUNPCKLPS  Y8, Y7, Y6
+	VUNPCKHPS  Y8, Y7, Y7
+	VUNPCKLPD  Y2, Y9, Y8
+	VUNPCKHPD  Y2, Y9, Y2
+	VUNPCKLPD  Y3, Y1, Y9
+	VUNPCKHPD  Y3, Y1, Y1
+	VUNPCKLPD  Y6, Y4, Y3
+	VUNPCKHPD  Y6, Y4, Y4
+	VUNPCKLPD  Y7, Y5, Y6
+	VUNPCKHPD  Y7, Y5, Y5
+	VPERM2F128 $0x20, Y3, Y8, Y7
+	VPERM2F128 $0x31, Y3, Y8, Y8
+	VPERM2F128 $0x20, Y4, Y2, Y3
+	VPERM2F128 $0x31, Y4, Y2, Y4
+	VPERM2F128 $0x20, Y6, Y9, Y2
+	VPERM2F128 $0x31, Y6, Y9, Y9
+	VPERM2F128 $0x20, Y5, Y1, Y6
+	VPERM2F128 $0x31, Y5, Y1, Y1
+	CMPQ       BX, $0x00
+	JLE        edgestored
+	VMASKMOVPS Y7, Y0, (AX)
+	CMPQ       BX, $0x01
+	JLE        edgestored
+	VMASKMOVPS Y3, Y0, (AX)(CX*1)
+	CMPQ       BX, $0x02
+	JLE        edgestored
+	VMASKMOVPS Y2, Y0, (AX)(CX*2)
+	CMPQ       BX, $0x03
+	JLE        edgestored
+	VMASKMOVPS Y6, Y0, (AX)(DI*1)
+	CMPQ       BX, $0x04
+	JLE        edgestored
+	VMASKMOVPS Y8, Y0, (R8)
+	CMPQ       BX, $0x05
+	JLE        edgestored
+	VMASKMOVPS Y4, Y0, (R8)(CX*1)
+	CMPQ       BX, $0x06
+	JLE        edgestored
+	VMASKMOVPS Y9, Y0, (R8)(CX*2)
+	CMPQ       BX, $0x07
+	JLE        edgestored
+	VMASKMOVPS Y1, Y0, (R8)(DI*1)
 
 edgestored:
 end:

@@ -8,6 +8,11 @@ const Log2E = 1.4426950408889634
 // NegInf marks a score that takes no part in a softmax.
 var NegInf = float32(math.Inf(-1))
 
+// leastPower is the power of two below which a weight is 0. Beside the largest, which is 1, no float32 sum would show it; and its
+// products with values would be subnormal numbers, each of which costs the processor a hundred others: with a
+// decay on the scores nine of ten.
+const leastPower = -63
+
 // A Softmax is the running state of an online softmax over Lanes independent rows (queries):
 // the maximum and the sum of the weights so far, in the log2 domain (Milakov & Gimelshein 2018).
 type Softmax struct {
@@ -28,7 +33,7 @@ func (s *Softmax) Reset() {
 // Scale to 2^(old Max - new Max), by which the caller multiplies what it has accumulated
 // (MulScale does), and adds the new weights to Sum.
 //
-// A score of -Inf gets weight exactly 0, also when a whole lane is -Inf so far: Scale is then
+// Weights and scales below 2^-63 are exactly 0. A score of -Inf gets weight exactly 0, also when a whole lane is -Inf so far: Scale is then
 // 1 and nothing is NaN. A score that is NaN or +Inf makes its own lane NaN and no other.
 func (s *Softmax) Step(tile []float32, rows int) { s.step(tile[:rows*Lanes]) }
 
@@ -56,7 +61,7 @@ func (s *Softmax) LogSum2(dst []float32) {
 }
 
 // Weights replaces each score s of a tile (rows of Lanes floats, times Log2E) by 2^(s-lse[lane]), the
-// final weight that the backward pass recomputes; -Inf scores and lanes with lse = -Inf give 0.
+// final weight that the backward pass recomputes; -Inf scores, lanes with lse = -Inf and weights below 2^-63 give 0.
 func Weights(tile []float32, rows int, lse []float32) {
 	weights(tile[:rows*Lanes], lse[:Lanes])
 }
@@ -66,6 +71,9 @@ func Weights(tile []float32, rows int, lse []float32) {
 func WeightsGrad(p, dp []float32, rows int, delta []float32) {
 	weightsGrad(p[:rows*Lanes], dp[:rows*Lanes], delta[:Lanes])
 }
+
+// Put sets the element of row r and lane l of a tile, one row a mask, to x where bit l of masks[r] is set.
+func Put(tile []float32, masks []uint32, x float32) { put(tile[:len(masks)*Lanes], masks, x) }
 
 // ExpSum replaces each x[i] by e^(x[i]-max) and returns the sum of the results, added in a fixed
 // order. Relative error of each term is under 2e-7; -Inf gives exactly 0 (also for max = -Inf),
@@ -77,3 +85,12 @@ func Exp(x []float32) { expSum(x, 0) }
 
 // Max returns the largest element, -Inf for none; NaN if any element is NaN.
 func Max(x []float32) float32 { return maxOf(x) }
+
+// Above sets bit i%64 of bits[i/64] where x[i] > least, which a NaN is not, and the others of the words that there are to 0. The words are enough
+// for all of x.
+func Above(bits []uint64, x []float32, least float32) {
+	clear(bits)
+	if len(x) > 0 {
+		above(bits[:(len(x)+63)/64], x, least)
+	}
+}

@@ -24,6 +24,11 @@ func weightsGradAVX2(p *float32, dp *float32, rows int, delta *float32)
 //go:noescape
 func expSumAVX2(x *float32, n int, max float32) float32
 
+// putAVX2 is Put for rows > 0.
+//
+//go:noescape
+func putAVX2(tile *float32, masks *uint32, rows int, x float32)
+
 // stepAVX512 is Softmax.Step but for lanes that the result marks: their sum is NaN.
 //
 //go:noescape
@@ -43,3 +48,8 @@ func weightsGradAVX512(p *float32, dp *float32, rows int, delta *float32)
 //
 //go:noescape
 func expSumAVX512(x *float32, n int, max float32) float32
+
+// putAVX512 is Put for rows > 0.
+//
+//go:noescape
+func putAVX512(tile *float32, masks *uint32, rows int, x float32)

@@ -65,7 +65,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y0, Y5
 	VANDPS       Y5, Y0, Y0
 	VSUBPS       Y0, Y4, Y0
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y0, Y6
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y0, Y6
 	VCVTPS2DQ    Y0, Y7
 	VROUNDPS     $0x08, Y0, Y5
 	VSUBPS       Y5, Y0, Y0
@@ -91,7 +91,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y1, Y4
 	VANDPS       Y4, Y1, Y1
 	VSUBPS       Y1, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y5
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y5
 	VCVTPS2DQ    Y1, Y6
 	VROUNDPS     $0x08, Y1, Y4
 	VSUBPS       Y4, Y1, Y1
@@ -117,7 +117,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y2, Y1
 	VANDPS       Y1, Y2, Y2
 	VSUBPS       Y2, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y4
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y4
 	VCVTPS2DQ    Y1, Y5
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
@@ -143,7 +143,7 @@ maxdone:
 	VCMPPS       $0x04, cff800000<>+0(SB), Y3, Y1
 	VANDPS       Y1, Y3, Y3
 	VSUBPS       Y3, Y0, Y1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Y1, Y3
+	VCMPPS       $0x15, cc27c0000<>+0(SB), Y1, Y3
 	VCVTPS2DQ    Y1, Y4
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
@@ -186,10 +186,10 @@ aexp:
 	VSUBPS      Y6, Y8, Y8
 	VMOVUPS     32(DX), Y9
 	VSUBPS      Y7, Y9, Y9
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y8, Y12
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y8, Y12
 	VCVTPS2DQ   Y8, Y14
 	VROUNDPS    $0x08, Y8, Y10
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y9, Y13
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y9, Y13
 	VCVTPS2DQ   Y9, Y15
 	VROUNDPS    $0x08, Y9, Y11
 	VSUBPS      Y10, Y8, Y8
@@ -243,10 +243,10 @@ cexp:
 	VSUBPS      Y6, Y8, Y8
 	VMOVUPS     32(DX), Y9
 	VSUBPS      Y7, Y9, Y9
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y8, Y12
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y8, Y12
 	VCVTPS2DQ   Y8, Y14
 	VROUNDPS    $0x08, Y8, Y10
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y9, Y13
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y9, Y13
 	VCVTPS2DQ   Y9, Y15
 	VROUNDPS    $0x08, Y9, Y11
 	VSUBPS      Y10, Y8, Y8
@@ -306,23 +306,23 @@ cdone:
 	MOVL      AX, ret+24(FP)
 	RET
 
-DATA cc2fc0000<>+0(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+4(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+8(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+12(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+16(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+20(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+24(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+28(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+32(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+36(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+40(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+44(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+48(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+52(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+56(SB)/4, $0xc2fc0000
-DATA cc2fc0000<>+60(SB)/4, $0xc2fc0000
-GLOBL cc2fc0000<>(SB), RODATA|NOPTR, $64
+DATA cc27c0000<>+0(SB)/4, $0xc27c0000
+DATA cc27c0000<>+4(SB)/4, $0xc27c0000
+DATA cc27c0000<>+8(SB)/4, $0xc27c0000
+DATA cc27c0000<>+12(SB)/4, $0xc27c0000
+DATA cc27c0000<>+16(SB)/4, $0xc27c0000
+DATA cc27c0000<>+20(SB)/4, $0xc27c0000
+DATA cc27c0000<>+24(SB)/4, $0xc27c0000
+DATA cc27c0000<>+28(SB)/4, $0xc27c0000
+DATA cc27c0000<>+32(SB)/4, $0xc27c0000
+DATA cc27c0000<>+36(SB)/4, $0xc27c0000
+DATA cc27c0000<>+40(SB)/4, $0xc27c0000
+DATA cc27c0000<>+44(SB)/4, $0xc27c0000
+DATA cc27c0000<>+48(SB)/4, $0xc27c0000
+DATA cc27c0000<>+52(SB)/4, $0xc27c0000
+DATA cc27c0000<>+56(SB)/4, $0xc27c0000
+DATA cc27c0000<>+60(SB)/4, $0xc27c0000
+GLOBL cc27c0000<>(SB), RODATA|NOPTR, $64
 
 DATA c3920e99a<>+0(SB)/4, $0x3920e99a
 DATA c3920e99a<>+4(SB)/4, $0x3920e99a
@@ -495,10 +495,10 @@ a:
 	VMINPS      Y6, Y8, Y6
 	VMOVUPS     c43000000<>+0(SB), Y8
 	VMINPS      Y7, Y8, Y7
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y6, Y10
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y6, Y10
 	VCVTPS2DQ   Y6, Y12
 	VROUNDPS    $0x08, Y6, Y8
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y7, Y11
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y7, Y11
 	VCVTPS2DQ   Y7, Y13
 	VROUNDPS    $0x08, Y7, Y9
 	VSUBPS      Y8, Y6, Y6
@@ -550,10 +550,10 @@ c:
 	VMINPS      Y6, Y8, Y6
 	VMOVUPS     c43000000<>+0(SB), Y8
 	VMINPS      Y7, Y8, Y7
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y6, Y10
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y6, Y10
 	VCVTPS2DQ   Y6, Y12
 	VROUNDPS    $0x08, Y6, Y8
-	VCMPPS      $0x15, cc2fc0000<>+0(SB), Y7, Y11
+	VCMPPS      $0x15, cc27c0000<>+0(SB), Y7, Y11
 	VCVTPS2DQ   Y7, Y13
 	VROUNDPS    $0x08, Y7, Y9
 	VSUBPS      Y8, Y6, Y6
@@ -1047,6 +1047,69 @@ DATA tail<>+56(SB)/4, $0x00000000
 DATA tail<>+60(SB)/4, $0x00000000
 GLOBL tail<>(SB), RODATA|NOPTR, $64
 
+// func putAVX2(tile *float32, masks *uint32, rows int, x float32)
+// Requires: AVX, AVX2
+TEXT ·putAVX2(SB), NOSPLIT, $0-28
+	MOVQ         tile+0(FP), AX
+	MOVQ         masks+8(FP), CX
+	MOVQ         rows+16(FP), DX
+	VBROADCASTSS x+24(FP), Y0
+	VMOVDQU      laneshifts<>+0(SB), Y1
+	VMOVDQU      laneshifts<>+32(SB), Y2
+	VMOVDQU      laneshifts<>+64(SB), Y3
+	VMOVDQU      laneshifts<>+96(SB), Y4
+
+loop:
+	VPBROADCASTD (CX), Y5
+	VPSLLVD      Y1, Y5, Y6
+	VMASKMOVPS   Y0, Y6, (AX)
+	VPSLLVD      Y2, Y5, Y6
+	VMASKMOVPS   Y0, Y6, 32(AX)
+	VPSLLVD      Y3, Y5, Y6
+	VMASKMOVPS   Y0, Y6, 64(AX)
+	VPSLLVD      Y4, Y5, Y5
+	VMASKMOVPS   Y0, Y5, 96(AX)
+	ADDQ         $0x04, CX
+	ADDQ         $0x00000080, AX
+	DECQ         DX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+DATA laneshifts<>+0(SB)/4, $0x0000001f
+DATA laneshifts<>+4(SB)/4, $0x0000001e
+DATA laneshifts<>+8(SB)/4, $0x0000001d
+DATA laneshifts<>+12(SB)/4, $0x0000001c
+DATA laneshifts<>+16(SB)/4, $0x0000001b
+DATA laneshifts<>+20(SB)/4, $0x0000001a
+DATA laneshifts<>+24(SB)/4, $0x00000019
+DATA laneshifts<>+28(SB)/4, $0x00000018
+DATA laneshifts<>+32(SB)/4, $0x00000017
+DATA laneshifts<>+36(SB)/4, $0x00000016
+DATA laneshifts<>+40(SB)/4, $0x00000015
+DATA laneshifts<>+44(SB)/4, $0x00000014
+DATA laneshifts<>+48(SB)/4, $0x00000013
+DATA laneshifts<>+52(SB)/4, $0x00000012
+DATA laneshifts<>+56(SB)/4, $0x00000011
+DATA laneshifts<>+60(SB)/4, $0x00000010
+DATA laneshifts<>+64(SB)/4, $0x0000000f
+DATA laneshifts<>+68(SB)/4, $0x0000000e
+DATA laneshifts<>+72(SB)/4, $0x0000000d
+DATA laneshifts<>+76(SB)/4, $0x0000000c
+DATA laneshifts<>+80(SB)/4, $0x0000000b
+DATA laneshifts<>+84(SB)/4, $0x0000000a
+DATA laneshifts<>+88(SB)/4, $0x00000009
+DATA laneshifts<>+92(SB)/4, $0x00000008
+DATA laneshifts<>+96(SB)/4, $0x00000007
+DATA laneshifts<>+100(SB)/4, $0x00000006
+DATA laneshifts<>+104(SB)/4, $0x00000005
+DATA laneshifts<>+108(SB)/4, $0x00000004
+DATA laneshifts<>+112(SB)/4, $0x00000003
+DATA laneshifts<>+116(SB)/4, $0x00000002
+DATA laneshifts<>+120(SB)/4, $0x00000001
+DATA laneshifts<>+124(SB)/4, $0x00000000
+GLOBL laneshifts<>(SB), RODATA|NOPTR, $128
+
 // func stepAVX512(tile *float32, rows int, st *float32) uint32
 // Requires: AVX, AVX512F
 TEXT ·stepAVX512(SB), NOSPLIT, $0-28
@@ -1083,113 +1146,111 @@ maxrest:
 	VMAXPS  Z1, Z4, Z1
 
 maxdone:
-	VMAXPS       Z0, Z2, Z0
-	VMAXPS       Z1, Z3, Z1
-	VMOVUPS      (CX), Z2
-	VMOVUPS      Z0, (CX)
-	VCMPPS       $0x04, cff800000<>+0(SB), Z0, K1
-	VMOVAPS.Z    Z0, K1, Z0
-	VSUBPS       Z0, Z2, Z0
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Z0, K1
-	VRNDSCALEPS  $0x08, Z0, Z3
-	VSUBPS       Z3, Z0, Z0
-	VMOVUPS      c3920e99a<>+0(SB), Z4
-	VFMADD213PS  c3aafa2b5<>+0(SB), Z0, Z4
-	VFMADD213PS  c3c1d96de<>+0(SB), Z0, Z4
-	VFMADD213PS  c3d63576a<>+0(SB), Z0, Z4
-	VFMADD213PS  c3e75fded<>+0(SB), Z0, Z4
-	VFMADD213PS  c3f317218<>+0(SB), Z0, Z4
-	VFMADD213PS  c3f800000<>+0(SB), Z0, Z4
-	VSCALEFPS.Z  Z3, Z4, K1, Z0
-	VMOVUPS      c3f800000<>+0(SB), Z3
-	VMOVUPS      (CX), Z4
-	VCMPPS       $0x00, Z2, Z4, K1
-	VMOVAPS      Z3, K1, Z0
-	VMOVUPS      Z0, 256(CX)
-	VMULPS       128(CX), Z0, Z0
-	VMOVUPS      Z0, 128(CX)
-	VMOVUPS      64(CX), Z0
-	VMOVUPS      Z1, 64(CX)
-	VCMPPS       $0x04, cff800000<>+0(SB), Z1, K1
-	VMOVAPS.Z    Z1, K1, Z1
-	VSUBPS       Z1, Z0, Z1
-	VCMPPS       $0x15, cc2fc0000<>+0(SB), Z1, K1
-	VRNDSCALEPS  $0x08, Z1, Z2
-	VSUBPS       Z2, Z1, Z1
-	VMOVUPS      c3920e99a<>+0(SB), Z3
-	VFMADD213PS  c3aafa2b5<>+0(SB), Z1, Z3
-	VFMADD213PS  c3c1d96de<>+0(SB), Z1, Z3
-	VFMADD213PS  c3d63576a<>+0(SB), Z1, Z3
-	VFMADD213PS  c3e75fded<>+0(SB), Z1, Z3
-	VFMADD213PS  c3f317218<>+0(SB), Z1, Z3
-	VFMADD213PS  c3f800000<>+0(SB), Z1, Z3
-	VSCALEFPS.Z  Z2, Z3, K1, Z1
-	VMOVUPS      c3f800000<>+0(SB), Z2
-	VMOVUPS      64(CX), Z3
-	VCMPPS       $0x00, Z0, Z3, K1
-	VMOVAPS      Z2, K1, Z1
-	VMOVUPS      Z1, 320(CX)
-	VMULPS       192(CX), Z1, Z1
-	VMOVUPS      Z1, 192(CX)
-	VBROADCASTSS c3920e99a<>+0(SB), Z0
-	VBROADCASTSS c3aafa2b5<>+0(SB), Z1
-	VBROADCASTSS c3c1d96de<>+0(SB), Z2
-	VBROADCASTSS c3d63576a<>+0(SB), Z3
-	VBROADCASTSS c3e75fded<>+0(SB), Z4
-	VBROADCASTSS c3f317218<>+0(SB), Z5
-	VBROADCASTSS c3f800000<>+0(SB), Z6
-	VBROADCASTSS cc2fc0000<>+0(SB), Z7
-	VMOVUPS      (CX), Z10
-	VCMPPS       $0x04, cff800000<>+0(SB), Z10, K1
-	VMOVAPS.Z    Z10, K1, Z10
-	VMOVUPS      128(CX), Z8
-	VMOVUPS      64(CX), Z11
-	VCMPPS       $0x04, cff800000<>+0(SB), Z11, K1
-	VMOVAPS.Z    Z11, K1, Z11
-	VMOVUPS      192(CX), Z9
-	LEAQ         (AX), DX
-	MOVQ         rows+8(FP), BX
-	TESTQ        BX, BX
-	JZ           adone
+	VMAXPS        Z0, Z2, Z0
+	VMAXPS        Z1, Z3, Z1
+	VBROADCASTSS  cc27c0000<>+0(SB), Z2
+	VMOVUPS       powers<>+0(SB), Z3
+	VMOVUPS       powers<>+64(SB), Z4
+	VBROADCASTSS  c3e75fdf0<>+0(SB), Z5
+	VBROADCASTSS  c3f3172c2<>+0(SB), Z6
+	VBROADCASTSS  c48c00000<>+0(SB), Z7
+	VMOVUPS       (CX), Z8
+	VMOVUPS       Z0, (CX)
+	VCMPPS        $0x04, cff800000<>+0(SB), Z0, K1
+	VMOVAPS.Z     Z0, K1, Z0
+	VSUBPS        Z0, Z8, Z0
+	VCMPPS        $0x15, Z2, Z0, K1
+	VADDPS        Z7, Z0, Z9
+	VSUBPS        Z7, Z9, Z10
+	VSUBPS        Z10, Z0, Z0
+	VPSLLD        $0x12, Z9, Z10
+	VPERMI2PS     Z4, Z3, Z9
+	VPADDD        Z10, Z9, Z9
+	VMOVAPS       Z5, Z10
+	VFMADD213PS   Z6, Z0, Z10
+	VMULPS        Z10, Z0, Z0
+	VFMADD213PS.Z Z9, Z9, K1, Z0
+	VMOVUPS       c3f800000<>+0(SB), Z9
+	VMOVUPS       (CX), Z10
+	VCMPPS        $0x00, Z8, Z10, K1
+	VMOVAPS       Z9, K1, Z0
+	VMOVUPS       Z0, 256(CX)
+	VMULPS        128(CX), Z0, Z0
+	VMOVUPS       Z0, 128(CX)
+	VMOVUPS       64(CX), Z0
+	VMOVUPS       Z1, 64(CX)
+	VCMPPS        $0x04, cff800000<>+0(SB), Z1, K1
+	VMOVAPS.Z     Z1, K1, Z1
+	VSUBPS        Z1, Z0, Z1
+	VCMPPS        $0x15, Z2, Z1, K1
+	VADDPS        Z7, Z1, Z8
+	VSUBPS        Z7, Z8, Z9
+	VSUBPS        Z9, Z1, Z1
+	VPSLLD        $0x12, Z8, Z9
+	VPERMI2PS     Z4, Z3, Z8
+	VPADDD        Z9, Z8, Z8
+	VMOVAPS       Z5, Z9
+	VFMADD213PS   Z6, Z1, Z9
+	VMULPS        Z9, Z1, Z1
+	VFMADD213PS.Z Z8, Z8, K1, Z1
+	VMOVUPS       c3f800000<>+0(SB), Z8
+	VMOVUPS       64(CX), Z9
+	VCMPPS        $0x00, Z0, Z9, K1
+	VMOVAPS       Z8, K1, Z1
+	VMOVUPS       Z1, 320(CX)
+	VMULPS        192(CX), Z1, Z1
+	VMOVUPS       Z1, 192(CX)
+	VMOVUPS       (CX), Z8
+	VCMPPS        $0x04, cff800000<>+0(SB), Z8, K1
+	VMOVAPS.Z     Z8, K1, Z8
+	VMOVUPS       128(CX), Z0
+	VMOVUPS       64(CX), Z9
+	VCMPPS        $0x04, cff800000<>+0(SB), Z9, K1
+	VMOVAPS.Z     Z9, K1, Z9
+	VMOVUPS       192(CX), Z1
+	LEAQ          (AX), DX
+	MOVQ          rows+8(FP), BX
+	TESTQ         BX, BX
+	JZ            adone
 
 aexp:
-	VMOVUPS     (DX), Z12
-	VSUBPS      Z10, Z12, Z12
-	VMOVUPS     64(DX), Z13
-	VSUBPS      Z11, Z13, Z13
-	VCMPPS      $0x15, Z7, Z12, K1
-	VRNDSCALEPS $0x08, Z12, Z14
-	VCMPPS      $0x15, Z7, Z13, K2
-	VRNDSCALEPS $0x08, Z13, Z15
-	VSUBPS      Z14, Z12, Z12
-	VSUBPS      Z15, Z13, Z13
-	VMOVUPS     Z0, Z16
-	VMOVUPS     Z0, Z17
-	VFMADD213PS Z1, Z12, Z16
-	VFMADD213PS Z1, Z13, Z17
-	VFMADD213PS Z2, Z12, Z16
-	VFMADD213PS Z2, Z13, Z17
-	VFMADD213PS Z3, Z12, Z16
-	VFMADD213PS Z3, Z13, Z17
-	VFMADD213PS Z4, Z12, Z16
-	VFMADD213PS Z4, Z13, Z17
-	VFMADD213PS Z5, Z12, Z16
-	VFMADD213PS Z5, Z13, Z17
-	VFMADD213PS Z6, Z12, Z16
-	VFMADD213PS Z6, Z13, Z17
-	VSCALEFPS.Z Z14, Z16, K1, Z12
-	VSCALEFPS.Z Z15, Z17, K2, Z13
-	VMOVUPS     Z12, (DX)
-	VADDPS      Z12, Z8, Z8
-	VMOVUPS     Z13, 64(DX)
-	VADDPS      Z13, Z9, Z9
-	ADDQ        $0x00000080, DX
-	DECQ        BX
-	JNZ         aexp
+	VMOVUPS       (DX), Z10
+	VSUBPS        Z8, Z10, Z10
+	VMOVUPS       64(DX), Z11
+	VSUBPS        Z9, Z11, Z11
+	VCMPPS        $0x15, Z2, Z10, K1
+	VADDPS        Z7, Z10, Z12
+	VSUBPS        Z7, Z12, Z13
+	VSUBPS        Z13, Z10, Z10
+	VPSLLD        $0x12, Z12, Z13
+	VPERMI2PS     Z4, Z3, Z12
+	VPADDD        Z13, Z12, Z12
+	VMOVAPS       Z5, Z13
+	VFMADD213PS   Z6, Z10, Z13
+	VMULPS        Z13, Z10, Z10
+	VFMADD213PS.Z Z12, Z12, K1, Z10
+	VCMPPS        $0x15, Z2, Z11, K1
+	VADDPS        Z7, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VSUBPS        Z13, Z11, Z11
+	VPSLLD        $0x12, Z12, Z13
+	VPERMI2PS     Z4, Z3, Z12
+	VPADDD        Z13, Z12, Z12
+	VMOVAPS       Z5, Z13
+	VFMADD213PS   Z6, Z11, Z13
+	VMULPS        Z13, Z11, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z11
+	VMOVUPS       Z10, (DX)
+	VADDPS        Z10, Z0, Z0
+	VMOVUPS       Z11, 64(DX)
+	VADDPS        Z11, Z1, Z1
+	ADDQ          $0x00000080, DX
+	DECQ          BX
+	JNZ           aexp
 
 adone:
-	VMOVUPS Z8, 128(CX)
-	VMOVUPS Z9, 192(CX)
+	VMOVUPS Z0, 128(CX)
+	VMOVUPS Z1, 192(CX)
 	XORL    AX, AX
 	VMOVUPS 128(CX), Z0
 	VCMPPS  $0x03, Z0, Z0, K1
@@ -1204,6 +1265,94 @@ adone:
 	MOVL    AX, ret+24(FP)
 	RET
 
+DATA powers<>+0(SB)/4, $0x3f800000
+DATA powers<>+4(SB)/4, $0x3f7ecd87
+DATA powers<>+8(SB)/4, $0x3f7daac3
+DATA powers<>+12(SB)/4, $0x3f7c980f
+DATA powers<>+16(SB)/4, $0x3f7b95c2
+DATA powers<>+20(SB)/4, $0x3f7aa43a
+DATA powers<>+24(SB)/4, $0x3f79c3d3
+DATA powers<>+28(SB)/4, $0x3f78f4f0
+DATA powers<>+32(SB)/4, $0x3f7837f0
+DATA powers<>+36(SB)/4, $0x3f778d3a
+DATA powers<>+40(SB)/4, $0x3f76f532
+DATA powers<>+44(SB)/4, $0x3f767043
+DATA powers<>+48(SB)/4, $0x3f75fed7
+DATA powers<>+52(SB)/4, $0x3f75a15b
+DATA powers<>+56(SB)/4, $0x3f75583f
+DATA powers<>+60(SB)/4, $0x3f7523f6
+DATA powers<>+64(SB)/4, $0x3f7504f3
+DATA powers<>+68(SB)/4, $0x3f74fbaf
+DATA powers<>+72(SB)/4, $0x3f7508a4
+DATA powers<>+76(SB)/4, $0x3f752c4d
+DATA powers<>+80(SB)/4, $0x3f75672a
+DATA powers<>+84(SB)/4, $0x3f75b9be
+DATA powers<>+88(SB)/4, $0x3f76248c
+DATA powers<>+92(SB)/4, $0x3f76a81e
+DATA powers<>+96(SB)/4, $0x3f7744fd
+DATA powers<>+100(SB)/4, $0x3f77fbb8
+DATA powers<>+104(SB)/4, $0x3f78ccdf
+DATA powers<>+108(SB)/4, $0x3f79b907
+DATA powers<>+112(SB)/4, $0x3f7ac0c7
+DATA powers<>+116(SB)/4, $0x3f7be4ba
+DATA powers<>+120(SB)/4, $0x3f7d257d
+DATA powers<>+124(SB)/4, $0x3f7e83b3
+GLOBL powers<>(SB), RODATA|NOPTR, $128
+
+DATA c3e75fdf0<>+0(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+4(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+8(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+12(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+16(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+20(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+24(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+28(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+32(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+36(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+40(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+44(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+48(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+52(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+56(SB)/4, $0x3e75fdf0
+DATA c3e75fdf0<>+60(SB)/4, $0x3e75fdf0
+GLOBL c3e75fdf0<>(SB), RODATA|NOPTR, $64
+
+DATA c3f3172c2<>+0(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+4(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+8(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+12(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+16(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+20(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+24(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+28(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+32(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+36(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+40(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+44(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+48(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+52(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+56(SB)/4, $0x3f3172c2
+DATA c3f3172c2<>+60(SB)/4, $0x3f3172c2
+GLOBL c3f3172c2<>(SB), RODATA|NOPTR, $64
+
+DATA c48c00000<>+0(SB)/4, $0x48c00000
+DATA c48c00000<>+4(SB)/4, $0x48c00000
+DATA c48c00000<>+8(SB)/4, $0x48c00000
+DATA c48c00000<>+12(SB)/4, $0x48c00000
+DATA c48c00000<>+16(SB)/4, $0x48c00000
+DATA c48c00000<>+20(SB)/4, $0x48c00000
+DATA c48c00000<>+24(SB)/4, $0x48c00000
+DATA c48c00000<>+28(SB)/4, $0x48c00000
+DATA c48c00000<>+32(SB)/4, $0x48c00000
+DATA c48c00000<>+36(SB)/4, $0x48c00000
+DATA c48c00000<>+40(SB)/4, $0x48c00000
+DATA c48c00000<>+44(SB)/4, $0x48c00000
+DATA c48c00000<>+48(SB)/4, $0x48c00000
+DATA c48c00000<>+52(SB)/4, $0x48c00000
+DATA c48c00000<>+56(SB)/4, $0x48c00000
+DATA c48c00000<>+60(SB)/4, $0x48c00000
+GLOBL c48c00000<>(SB), RODATA|NOPTR, $64
+
 // func weightsAVX512(tile *float32, rows int, lse *float32)
 // Requires: AVX, AVX512F
 TEXT ·weightsAVX512(SB), NOSPLIT, $0-24
@@ -1216,7 +1365,7 @@ TEXT ·weightsAVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSS c3e75fded<>+0(SB), Z4
 	VBROADCASTSS c3f317218<>+0(SB), Z5
 	VBROADCASTSS c3f800000<>+0(SB), Z6
-	VBROADCASTSS cc2fc0000<>+0(SB), Z7
+	VBROADCASTSS cc27c0000<>+0(SB), Z7
 	VMOVUPS      (CX), Z8
 	VCMPPS       $0x04, cff800000<>+0(SB), Z8, K1
 	VCMPPS       $0x04, cff800000<>+0(SB), Z8, K2
@@ -1467,3 +1616,26 @@ DATA lanes<>+52(SB)/4, $0x0000000d
 DATA lanes<>+56(SB)/4, $0x0000000e
 DATA lanes<>+60(SB)/4, $0x0000000f
 GLOBL lanes<>(SB), RODATA|NOPTR, $64
+
+// func putAVX512(tile *float32, masks *uint32, rows int, x float32)
+// Requires: AVX, AVX512F
+TEXT ·putAVX512(SB), NOSPLIT, $0-28
+	MOVQ         tile+0(FP), AX
+	MOVQ         masks+8(FP), CX
+	MOVQ         rows+16(FP), DX
+	VBROADCASTSS x+24(FP), Z0
+
+loop:
+	MOVL    (CX), BX
+	KMOVW   BX, K1
+	VMOVUPS Z0, K1, (AX)
+	SHRL    $0x10, BX
+	KMOVW   BX, K1
+	VMOVUPS Z0, K1, 64(AX)
+	SHRL    $0x10, BX
+	ADDQ    $0x04, CX
+	ADDQ    $0x00000080, AX
+	DECQ    DX
+	JNZ     loop
+	VZEROUPPER
+	RET

@@ -73,6 +73,22 @@ func weightsGrad(p, dp, delta []float32) {
 	}
 }
 
+func put(tile []float32, masks []uint32, x float32) {
+	if level == levelGeneric {
+		putGeneric(tile, masks, x)
+		return
+	}
+	for len(masks) > 0 {
+		n := min(len(masks), tileRows)
+		if level == levelAVX512 {
+			putAVX512(&tile[0], &masks[0], n, x)
+		} else {
+			putAVX2(&tile[0], &masks[0], n, x)
+		}
+		tile, masks = tile[n*Lanes:], masks[n:]
+	}
+}
+
 func expSum(x []float32, max float32) float32 {
 	if level == levelGeneric {
 		return expSumGeneric(x, max)

@@ -3,10 +3,11 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
-var special = []float32{0, 1, -1, 1e4, -1e4, 1e-40, -126, -125.5, -126.5, -127, -150, 3e38, -3e38, NegInf}
+var special = []float32{0, 1, -1, 1e4, -1e4, 1e-40, -63, -62.5, -63.5, -126, -127, -150, 3e38, -3e38, NegInf}
 
 // scores fills a tile with what a softmax may meet: lanes that are all -Inf, masked scores, ties, large logits.
 func scores(r *rand.Rand) func(lane int) float32 {
@@ -193,7 +194,7 @@ func TestExp2Accuracy(t *testing.T) {
 		for i, v := range x {
 			want := math.Exp2(float64(v))
 			switch {
-			case v < -126:
+			case v < leastPower:
 				if y[i] != 0 {
 					t.Fatalf("2^%v = %v, want 0", v, y[i])
 				}
@@ -205,9 +206,44 @@ func TestExp2Accuracy(t *testing.T) {
 				worst = math.Max(worst, math.Abs(float64(y[i])/want-1))
 			}
 		}
-		if worst > 2e-7 {
+		if !(worst <= 2e-7) { // NaN, too
 			t.Errorf("relative error %.2g", worst)
 		}
+	})
+}
+
+// TestStepAccuracy holds the weights of a step, all of which are at most 1, against float64.
+func TestStepAccuracy(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		n := 1 << 17
+		if testing.Short() {
+			n = 1 << 13
+		}
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = -130 * float32(i) / float32(n)
+		}
+		copy(x, make([]float32, Lanes)) // the maximum of each lane
+		y := slices.Clone(x)
+		var s Softmax
+		s.Reset()
+		for i := 0; i < n; i += 128 * Lanes {
+			s.Step(y[i:i+128*Lanes], 128)
+		}
+		worst := 0.0
+		for i, v := range x {
+			want := math.Exp2(float64(v))
+			switch {
+			case v < leastPower && y[i] != 0, v == 0 && y[i] != 1:
+				t.Fatalf("2^%v = %v", v, y[i])
+			case v >= leastPower:
+				worst = math.Max(worst, math.Abs(float64(y[i])/want-1))
+			}
+		}
+		if !(worst <= 2e-7) { // NaN, too
+			t.Errorf("relative error %.2g", worst)
+		}
+		t.Logf("relative error %.2g", worst)
 	})
 }
 
@@ -244,7 +280,7 @@ func TestExpAccuracy(t *testing.T) {
 				worst = math.Max(worst, math.Abs(float64(y[i])/want-1))
 			}
 		}
-		if worst > 2e-7 {
+		if !(worst <= 2e-7) { // NaN, too
 			t.Errorf("relative error %.2g", worst)
 		}
 	})
@@ -323,6 +359,27 @@ func TestMergeOfEmpty(t *testing.T) {
 		s.LogSum2(lse[:])
 		if got := float64(lse[31]) / Log2E; math.Abs(got-3.4076060) > 1e-6 {
 			t.Errorf("log-sum-exp of 1, 2, 3 is %v", got)
+		}
+	})
+}
+
+func TestPut(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 9))
+		for rows := range 130 {
+			g := tileOf(r, rows, scores(r))
+			want := slices.Clone(g.x)
+			masks := make([]uint32, rows)
+			for i := range masks {
+				masks[i] = []uint32{0, ^uint32(0), r.Uint32(), 1 << (r.Uint32() % 32)}[r.IntN(4)]
+			}
+			x := special[r.IntN(len(special))]
+			putGeneric(want, masks, x)
+			Put(g.x, masks, x)
+			if !slices.EqualFunc(g.x, want, same) {
+				t.Fatalf("%d rows, masks %x: got %v, want %v", rows, masks, g.x, want)
+			}
+			g.unhurt(t, nil)
 		}
 	})
 }

@@ -21,7 +21,9 @@ func genPairs(s isa) {
 	}
 	genRoundRows(s)
 	genRoundPairs(s)
-	if !s.wide() {
+	if s.wide() {
+		genTiles(s)
+	} else {
 		genWiden(s)
 	}
 }
@@ -46,7 +48,7 @@ func quiet(body func()) {
 // factor at the end.
 func genPairTile(s isa, rows int) {
 	s.begin(fmt.Sprintf("pairs%dx%d", rows, 2*s.floats()),
-		"func(a *uint32, arow, acol int, b *uint32, brow int, c *float32, crow, k, tiles, mode int, scale *float32, factor float32)",
+		"func(a *uint32, arow int, b *uint32, brow int, c *float32, crow, k, tiles, mode int, scale *float32, factor float32)",
 		"multiplies register tiles of bfloat16 pairs; see gen/bf16.go.")
 	quiet(func() {
 		acc := make([][]Register, rows)
@@ -66,7 +68,7 @@ func genPairTile(s isa, rows int) {
 		}
 		B := []VecPhysical{next(), next()}
 
-		a, arow, acol, crow := gp("a"), gp("arow"), gp("acol"), gp("crow")
+		a, arow, crow := gp("a"), gp("arow"), gp("crow")
 		c, tmp := gp("c"), GP64()
 		ap := make([]GPVirtual, (rows+2)/3)
 		for i := range ap {
@@ -164,7 +166,7 @@ func genPairTile(s isa, rows int) {
 		advance := func() {
 			ADDQ(brow, b)
 			for i := range ap {
-				ADDQ(acol, ap[i])
+				ADDQ(Imm(4), ap[i])
 			}
 		}
 		unroll := 1

@@ -36,3 +36,29 @@ func TestEVEX(t *testing.T) {
 		}
 	}
 }
+
+// TestVEX does so for what works on tiles.
+func TestVEX(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		got        []byte
+	}{
+		{"ldtilecfg (%r8)", "c4c2784900", vexTile(0, 0x49, 0, 0, memory(R8, nil))},
+		{"ldtilecfg (%rax)", "c4e2784900", vexTile(0, 0x49, 0, 0, memory(RAX, nil))},
+		{"tilerelease", "c4e27849c0", vexTile(0, 0x49, 0, 0, tile(0))},
+		{"tilezero %tmm0", "c4e27b49c0", vexTile(prefixF2, 0x49, 0, 0, tile(0))},
+		{"tilezero %tmm5", "c4e27b49e8", vexTile(prefixF2, 0x49, 0, 5, tile(0))},
+		{"tileloadd (%rsi,%rdi,1),%tmm0", "c4e27b4b043e", vexTile(prefixF2, 0x4b, 0, 0, memory(RSI, RDI))},
+		{"tileloadd (%r10,%rbx,1),%tmm4", "c4c27b4b241a", vexTile(prefixF2, 0x4b, 0, 4, memory(R10, RBX))},
+		{"tileloadd (%rcx,%r9,1),%tmm7", "c4a27b4b3c09", vexTile(prefixF2, 0x4b, 0, 7, memory(RCX, R9))},
+		{"tilestored %tmm3,(%r8,%rdi,1)", "c4c27a4b1c38", vexTile(prefixF3, 0x4b, 0, 3, memory(R8, RDI))},
+		{"tilestored %tmm1,(%rsi,%r9,1)", "c4a27a4b0c0e", vexTile(prefixF3, 0x4b, 0, 1, memory(RSI, R9))},
+		{"tdpbf16ps %tmm2,%tmm1,%tmm0", "c4e26a5cc1", vexTile(prefixF3, 0x5c, 2, 0, tile(1))},
+		{"tdpbf16ps %tmm6,%tmm4,%tmm0", "c4e24a5cc4", vexTile(prefixF3, 0x5c, 6, 0, tile(4))},
+		{"tdpbf16ps %tmm7,%tmm5,%tmm3", "c4e2425cdd", vexTile(prefixF3, 0x5c, 7, 3, tile(5))},
+	} {
+		if got := hex.EncodeToString(c.got); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

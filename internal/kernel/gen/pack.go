@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -15,8 +13,9 @@ func genPack(s isa) {
 	genCopyRows(s)
 	genPrefetch(s)
 	genPackRows(s)
-	genUnpack(s, false)
-	genUnpack(s, true)
+	genUnpack(s, "unpack8", "writes 8 lanes of a packed tile back, times scale")
+	genUnpack(s, "unpackAdd8", "adds 8 lanes of a packed tile, times scale")
+	genUnpack(s, "turn8", "writes 8 lanes of a packed tile of words back")
 }
 
 // transpose8 returns the columns of 8 rows.
@@ -106,18 +105,22 @@ func genPackRows(s isa) {
 	end()
 }
 
-// genUnpack writes 8 lanes of Unpack or UnpackAdd: dst[r·ld+c] (+)= scale[r]·src[c·32+r] for r < rows.
-func genUnpack(s isa, add bool) {
-	name := "unpack8"
-	if add {
-		name = "unpackAdd8"
+// genUnpack writes 8 lanes of Unpack or UnpackAdd: dst[r·ld+c] (+)= scale[r]·src[c·32+r] for r < rows. turn8 has no scale: a product by 1
+// would make another word of a NaN.
+func genUnpack(s isa, name, doc string) {
+	add, turn := name == "unpackAdd8", name == "turn8"
+	factor := ", scale *float32"
+	if turn {
+		factor = ""
 	}
-	s.begin(name, "func(dst *float32, ld int, src *float32, rows, cols int, scale *float32)", fmt.Sprintf("writes 8 lanes of a packed tile back (add: %v); ld in bytes.", add))
-	dst, ld, src, rows, cols, sp := gp("dst"), gp("ld"), gp("src"), gp("rows"), gp("cols"), gp("scale")
+	s.begin(name, "func(dst *float32, ld int, src *float32, rows, cols int"+factor+")", doc+"; ld in bytes.")
+	dst, ld, src, rows, cols := gp("dst"), gp("ld"), gp("src"), gp("rows"), gp("cols")
 	addr := rowPointers(dst, ld)
 	scale, zero := s.vec(), s.vec()
-	VMOVUPS(at(sp, 0), scale)
-	s.zero(zero)
+	if !turn {
+		VMOVUPS(at(gp("scale"), 0), scale)
+		s.zero(zero)
+	}
 	block := func(label string, m mask) {
 		c := s.vecs(8)
 		if !m.all() {
@@ -128,6 +131,10 @@ func genUnpack(s isa, add bool) {
 		for i := range c {
 			if !m.all() {
 				exists(i, cols, label+"loaded")
+			}
+			if turn {
+				VMOVUPS(at(src, i*row), c[i])
+				continue
 			}
 			VMULPS(at(src, i*row), scale, c[i])
 			s.keep(unequal, scale, zero, c[i])

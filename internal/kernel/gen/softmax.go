@@ -12,6 +12,7 @@ func genSoftmax(s isa) {
 	genWeights(s)
 	genWeightsGrad(s)
 	genExpSum(s)
+	genPut(s)
 }
 
 const row = 128 // bytes a row of a tile
@@ -61,7 +62,7 @@ func genStep(s isa) {
 
 	// Scale = 2^(old-new), 1 where the maximum stays (so also for -Inf: no visible score yet).
 	// The subtrahend of an empty lane is 0: -Inf - 0 gives the weight 0, -Inf - -Inf would not.
-	e := s.exp2(0)
+	e := s.powers(0)
 	for v := range m {
 		old, x := s.vec(), s.vec()
 		VMOVUPS(at(st, v*s.w), old)
@@ -80,11 +81,9 @@ func genStep(s isa) {
 
 	// Pass 2: weights and their sum, 2 vectors at a time down the rows.
 	const G = 2
-	spare := 4
-	if s.wide() {
-		spare = 8
+	if !s.wide() {
+		e = s.powers(4)
 	}
-	e = s.exp2(spare)
 	for half := 0; half < vecs; half += G {
 		label := string(rune('a' + half))
 		sum, max := s.vecs(G), s.vecs(G)
@@ -251,4 +250,54 @@ func genExpSum(s isa) {
 		}
 	})
 	s.ret(s.fold(acc))
+}
+
+// genPut writes x where a bit of the row's mask is set.
+func genPut(s isa) {
+	s.begin("put", "func(tile *float32, masks *uint32, rows int, x float32)", "is Put for rows > 0.")
+	tile, masks, n, x := gp("tile"), gp("masks"), gp("rows"), s.scalar("x")
+	var shift []VecVirtual // AVX2 stores lanes by the top bit of an integer
+	if !s.wide() {
+		shift = s.vecs(row / s.w)
+		for v := range shift {
+			VMOVDQU(laneShifts().Offset(v*s.w), shift[v])
+		}
+	}
+	Label("loop")
+	if s.wide() {
+		bits := GP32()
+		MOVL(at(masks, 0), bits)
+		for v := range row / s.w {
+			k := K()
+			KMOVW(bits, k)
+			VMOVUPS(x, k, at(tile, v*s.w))
+			SHRL(Imm(16), bits)
+		}
+	} else {
+		bits := s.vec()
+		VPBROADCASTD(at(masks, 0), bits)
+		for v := range shift {
+			m := s.vec()
+			VPSLLVD(shift[v], bits, m)
+			VMASKMOVPS(x, m, at(tile, v*s.w))
+		}
+	}
+	ADDQ(Imm(4), masks)
+	ADDQ(U32(row), tile)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	end()
+}
+
+// laneShifts is 31, 30, … 0: shifted so far to the left, the bit of a lane is the top one.
+func laneShifts() Mem {
+	m, ok := declared["laneshifts"]
+	if !ok {
+		m = GLOBL("laneshifts", 8|16)
+		for i := range 32 {
+			DATA(4*i, U32(31-i))
+		}
+		declared["laneshifts"] = m
+	}
+	return m
 }

@@ -1,0 +1,5 @@
+//go:build !purego && !linux
+
+package kernel
+
+func tilesAllowed() bool { return false }

@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package kernel
+
+import "testing"
+
+func setTiles(testing.TB, bool) {}
