@@ -178,6 +178,9 @@ func (m ttt) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 }
 
 func (m ttt) NewState(s attn.Shape) (attn.State, error) {
+	if err := m.info.CheckShape(s); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.info.Name, err)
+	}
 	state, err := m.model.NewState(m.info.Name, s)
 	if err != nil {
 		return nil, err // not a nil *RecurState in a State

@@ -105,18 +105,19 @@ func (m routing) Define(c *attn.Call64) error {
 		for i := range sums {
 			sums[i] = make([]float64, c.ValueDim)
 		}
-		take := func(n int, x func(i int) []float64, mu []float64) []int {
-			a := make([]float64, n)
-			for i := range a {
-				a[i] = affinity(x(i), mu)
+		take := func(units [][]float64, mu []float64) []int {
+			a := make([]float64, len(units))
+			for i, x := range units {
+				a[i] = dot(x, mu)
 			}
 			return largest(a, m.o.Window)
 		}
+		queries, keys := units(h.Queries, h.Q), units(h.Keys, h.K)
 		for _, mu := range mu {
-			keys := take(h.Keys, h.K, mu)
-			for _, i := range take(h.Queries, h.Q, mu) {
+			seen := take(keys, mu)
+			for _, i := range take(queries, mu) {
 				times[i]++
-				over(h, i, keys)
+				over(h, i, seen)
 				axpy(1, h.Out(i), sums[i])
 			}
 		}
@@ -130,24 +131,23 @@ func (m routing) Define(c *attn.Call64) error {
 			return
 		}
 		loss := func(x []float64) {
-			best := 0
+			best, most := 0, math.Inf(-1)
 			for i := range mu {
-				if affinity(x, mu[i]) > affinity(x, mu[best]) {
-					best = i
+				if a := dot(x, mu[i]); a > most {
+					best, most = i, a
 				}
 			}
-			size := math.Max(math.Sqrt(dot(x, x)), tiny)
 			for e, y := range x {
-				d := y/size - mu[best][e]
+				d := y - mu[best][e]
 				*c.Aux += routingLoss * d * d / numbers
 			}
 		}
-		for i := range h.Queries {
-			loss(h.Q(i))
+		for _, x := range queries {
+			loss(x)
 		}
 		if h.H%(c.Heads/c.KVHeads) == 0 {
-			for j := range h.Keys {
-				loss(h.K(j))
+			for _, x := range keys {
+				loss(x)
 			}
 		}
 	})
@@ -164,17 +164,25 @@ func routingNumbers[F attn.Float](c *attn.CallOf[F]) int {
 	return max(1, n*c.KeyDim)
 }
 
-// affinity returns x·μ/|x|, in the order of operations that decides among near ones.
-func affinity[F attn.Float](x, mu []F) float64 {
-	squares, sum := 0.0, 0.0
+// units returns n rows brought to length 1.
+func units(n int, x func(i int) []float64) [][]float64 {
+	rows := make([][]float64, n)
+	for i := range rows {
+		size := size64(x(i))
+		for _, y := range x(i) {
+			rows[i] = append(rows[i], y/size)
+		}
+	}
+	return rows
+}
+
+// size64 returns |x|, not 0.
+func size64[F attn.Float](x []F) float64 {
+	squares := 0.0
 	for _, y := range x {
 		squares += float64(y) * float64(y)
 	}
-	size := math.Max(math.Sqrt(squares), tiny)
-	for e, y := range x {
-		sum += float64(y) / size * float64(mu[e])
-	}
-	return sum
+	return math.Max(math.Sqrt(squares), tiny)
 }
 
 // Update takes a step of k-means with the queries and keys of the call: each centroid goes a little towards the mean direction of those that

@@ -1,8 +1,6 @@
 package sparse
 
 import (
-	"slices"
-
 	"attnbench/attn"
 	"attnbench/attn/tile"
 )
@@ -86,107 +84,6 @@ func (w *routed) centroid(kv, cluster int) []float32 {
 	return w.call.Buffers[0][(kv*w.clusters+cluster)*d:][:d]
 }
 
-// chooseFloats is the scratch of choose, and of the others.
-func (m routing) chooseFloats(s attn.Shape) int {
-	n := max(s.QueryLen, s.KeyLen)
-	k := min(m.o.Window, n)
-	return attn.ScratchFloats(n, n, n, tile.TopFloats(max(k, 1)), max(k, m.o.clusters(s)))
-}
-
-// side is the rows of a task: of a segment, those of a query head, or behind them of a key/value head.
-func (w *routed) side(task int) (segment, kv, head int, query bool) {
-	c := &w.call
-	n := c.Heads + c.KVHeads
-	if head = task % n; head < c.Heads {
-		return task / n, c.KVHead(head), head, true
-	}
-	return task / n, head - c.Heads, head - c.Heads, false
-}
-
-// rowsOf returns the rows of such a task.
-func (w *routed) rowsOf(task int) (rows tile.Mat, n int) {
-	i, _, head, query := w.side(task)
-	g := w.call.Segment(i)
-	if query {
-		return tile.HeadRows(&w.call.Q, g.Row, g.Query0, head), g.Queries
-	}
-	return tile.HeadRows(&w.call.K, g.Row, g.Key0, head), g.Keys
-}
-
-// choose finds what the clusters take.
-func (w *routed) choose(s *attn.Scratch, task int) {
-	i, kv, head, query := w.side(task)
-	rows, n := w.rowsOf(task)
-	most, d := max(w.call.QueryLen, w.call.KeyLen), w.call.KeyDim
-	a, inverse, near := s.Floats(most), s.Floats(most), s.Ints(most)
-	k := min(w.m.o.Window, most)
-	room, scores := s.Floats(tile.TopFloats(max(k, 1))), s.Floats(max(k, w.clusters))
-	for t := range n {
-		inverse[t] = 1 / length(rows.Data[t*rows.Row:][:d])
-	}
-	for cluster := range w.clusters {
-		var to []int32
-		if query {
-			to = w.queriesOf(i*w.clusters+cluster, head)
-		} else {
-			to = w.keysOf(i*w.clusters+cluster, kv)
-		}
-		switch {
-		case len(to) == 0:
-			continue
-		case len(to) == n:
-			for t := range to {
-				to[t] = int32(t)
-			}
-			continue
-		}
-		mu := w.centroid(kv, cluster)
-		tile.Dots(a, mu, rows, n)
-		tile.Times(a[:n], inverse)
-		top := tile.NewTop(room, len(to))
-		top.Take(a[:n], 0)
-		top.Sorted(to, scores)
-		refine(to, scores, a[:n], near, rows, mu)
-	}
-}
-
-// refine decides among affinities that are too near to the least one taken for float32, as a definition would.
-func refine(to []int32, scores, a []float32, near []int32, rows tile.Mat, mu []float32) {
-	least := slices.Min(scores[:len(to)])
-	margin := 1e-5 * length(mu)
-	sure, m := 0, 0
-	for t, x := range a {
-		if x > least+margin {
-			sure++
-		} else if x >= least-margin {
-			near[m] = int32(t)
-			m++
-		}
-	}
-	if m <= len(to)-sure {
-		return // all of them are taken
-	}
-	of := func(t int32) float64 { return affinity(rows.Data[int(t)*rows.Row:][:len(mu)], mu) }
-	slices.SortFunc(near[:m], func(x, y int32) int {
-		switch a, b := of(x), of(y); {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
-		}
-		return int(x - y)
-	})
-	n := 0
-	for t, x := range a {
-		if x > least+margin {
-			to[n] = int32(t)
-			n++
-		}
-	}
-	copy(to[n:], near[:m])
-	slices.Sort(to)
-}
-
 // gather copies what the clusters take of a query head, and of its keys, if it is the first of its group.
 func (w *routed) gather(i, h int) {
 	c, g, kv := &w.call, w.call.Segment(i), w.call.KVHead(h)
@@ -234,9 +131,10 @@ func (w *routed) nearest(a []float32, task int, f func(t int, x, mu []float32)) 
 	_, kv, _, _ := w.side(task)
 	rows, n := w.rowsOf(task)
 	d := w.call.KeyDim
+	all := w.call.Buffers[0][kv*w.clusters*d:][:w.clusters*d]
 	for t := range n {
 		x := rows.Data[t*rows.Row:][:d]
-		tile.Dots(a, x, tile.Rows(w.centroid(kv, 0), d), w.clusters)
+		tile.Dots(a, x, tile.Rows(all, d), w.clusters)
 		if best := argmax(a); best >= 0 {
 			f(t, x, w.centroid(kv, best))
 		}
@@ -339,21 +237,30 @@ func (w *routed) gatherGrads(s *attn.Scratch, i, h int) {
 	}
 }
 
-// scatter adds the gradients of what the clusters took of a key/value head, and those of the auxiliary loss, to the tokens.
+// scatter adds the gradients of what the clusters took of a key/value head, and those of the auxiliary loss, to the tokens. Those of a token are
+// summed before: hundreds of clusters may have taken it, and what it has from elsewhere may be large.
 func (w *routed) scatter(s *attn.Scratch, i, kv int) {
 	c, g := &w.call, w.call.Segment(i)
 	group := c.Heads / c.KVHeads
-	for row := i * w.clusters; row < (i+1)*w.clusters; row++ {
-		for h := kv * group; h < (kv+1)*group; h++ {
-			for x, t := range w.queriesOf(row, h) {
-				tile.Axpy(1, w.taken.Q.Row(row, x, h), w.grads.Q.Row(g.Row, g.Query0+int(t), h))
+	room := s.Floats(sumFloats(c.Shape))
+	add := func(from, to *attn.View, head, row, t0, n int, of func(row, head int) []int32) {
+		d := from.Dim
+		sums := room[:n*d]
+		clear(sums)
+		for x := i * w.clusters; x < (i+1)*w.clusters; x++ {
+			for y, t := range of(x, head) {
+				tile.Axpy(1, from.Row(x, y, head), sums[int(t)*d:][:d])
 			}
 		}
-		for x, t := range w.keysOf(row, kv) {
-			tile.Axpy(1, w.taken.K.Row(row, x, kv), w.grads.K.Row(g.Row, g.Key0+int(t), kv))
-			tile.Axpy(1, w.taken.V.Row(row, x, kv), w.grads.V.Row(g.Row, g.Key0+int(t), kv))
+		for t := range n {
+			tile.Axpy(1, sums[t*d:][:d], to.Row(row, t0+t, head))
 		}
 	}
+	for h := kv * group; h < (kv+1)*group; h++ {
+		add(&w.taken.Q, &w.grads.Q, h, g.Row, g.Query0, g.Queries, w.queriesOf)
+	}
+	add(&w.taken.K, &w.grads.K, kv, g.Row, g.Key0, g.Keys, w.keysOf)
+	add(&w.taken.V, &w.grads.V, kv, g.Row, g.Key0, g.Keys, w.keysOf)
 	if w.aux == 0 {
 		return
 	}
@@ -381,8 +288,14 @@ func (w *routed) pull(a []float32, task int, dx *attn.View, row, t0, h int) {
 // workerFloats is the scratch of a worker, the same in all of a pass.
 func (m routing) workerFloats(s attn.Shape, p attn.Pass) int {
 	_, worker := dense.Scratch(m.innerShape(s, s.Batch, s.QueryLen, s.KeyLen), p)
+	if p == attn.PassBackward {
+		return max(int(worker/4), m.chooseFloats(s), attn.ScratchFloats(sumFloats(s), m.o.clusters(s)))
+	}
 	return max(int(worker/4), m.chooseFloats(s))
 }
+
+// sumFloats is the room for the gradients of a head.
+func sumFloats(s attn.Shape) int { return max(s.QueryLen, s.KeyLen) * max(s.KeyDim, s.ValueDim) }
 
 func (m routing) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	inner := m.innerShape(s, s.Batch, s.QueryLen, s.KeyLen)

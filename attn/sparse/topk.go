@@ -1,6 +1,7 @@
 package sparse
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -68,9 +69,16 @@ func largest(x []float64, k int) []int {
 	k = min(max(k, 0), len(x))
 	least := math.Inf(1) // of those that are taken
 	if k > 0 {
-		sorted := slices.Clone(x)
-		slices.Sort(sorted)
-		least = sorted[len(x)-k]
+		top := slices.Clone(x[:k]) // the k largest so far, the least first
+		slices.Sort(top)
+		for _, y := range x[k:] {
+			if cmp.Less(top[0], y) {
+				at, _ := slices.BinarySearch(top, y)
+				copy(top, top[1:at])
+				top[at-1] = y
+			}
+		}
+		least = top[0]
 	}
 	equal := k // of those that equal least
 	for _, y := range x {
