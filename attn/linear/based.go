@@ -34,7 +34,7 @@ func (o Based) New() (attn.Mechanism, error) {
 	m.describe(attn.Info{
 		Name: attn.Spell("based", o), Title: "Based, the Taylor part",
 		Paper: "Arora et al. 2024, arXiv:2402.18668", Year: 2024, Revision: 1,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Inputs: narrow(o.Dim),
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Budget: "dim", Inputs: narrow(o.Dim),
 	})
 	return m, nil
 }

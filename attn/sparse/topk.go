@@ -26,7 +26,7 @@ func (o TopK) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("topk", o), Family: "sparse", Title: "Top-k attention, exact choice", Revision: 1,
 		Paper: "Zhao et al. 2019, arXiv:1912.11637 (Explicit Sparse Transformer)", Year: 2019,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Selects: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Budget: "k", Selects: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{
 			Spec:   func(s attn.Shape) string { return attn.Spell("topk", TopK{K: max(s.KeyLen, 1)}) },
 			Equals: "full",
