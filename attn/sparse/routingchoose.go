@@ -11,8 +11,11 @@ import (
 func (m routing) chooseFloats(s attn.Shape) int {
 	n := max(s.QueryLen, s.KeyLen)
 	k := min(m.o.Window, n)
-	return attn.ScratchFloats(n, n, n, tile.TopFloats(max(k, 1)), max(k, m.o.clusters(s)))
+	return attn.ScratchFloats(min(together, m.o.clusters(s))*n, s.KeyDim*tile.Lanes, n, n, tile.TopFloats(max(k, 1)), max(k, m.o.clusters(s)))
 }
+
+// together is how many centroids have their affinities computed at a time.
+const together = 32
 
 // side is the rows of a task: of a segment, those of a query head, or behind them of a key/value head.
 func (w *routed) side(task int) (segment, kv, head int, query bool) {
@@ -39,7 +42,8 @@ func (w *routed) choose(s *attn.Scratch, task int) {
 	i, kv, head, query := w.side(task)
 	rows, n := w.rowsOf(task)
 	most, d := max(w.call.QueryLen, w.call.KeyLen), w.call.KeyDim
-	a, inverse, near := s.Floats(most), s.Floats(most), s.Ints(most)
+	affinities, columns := s.Floats(min(together, w.clusters)*most), s.Floats(d*tile.Lanes)
+	inverse, near := s.Floats(most), s.Ints(most)
 	k := min(w.m.o.Window, most)
 	room, scores := s.Floats(tile.TopFloats(max(k, 1))), s.Floats(max(k, w.clusters))
 	for t := range n {
@@ -61,13 +65,20 @@ func (w *routed) choose(s *attn.Scratch, task int) {
 			}
 			continue
 		}
-		mu := w.centroid(kv, cluster)
-		tile.Dots(a, mu, rows, n)
-		tile.Times(a[:n], inverse)
+		if cluster%together == 0 {
+			mu := tile.Rows(w.call.Buffers[0][(kv*w.clusters+cluster)*d:], d)
+			for t := 0; t < n; t += tile.Lanes {
+				lanes := min(tile.Lanes, n-t)
+				tile.Pack(columns, rows.From(t, 0), lanes, d, 1)
+				tile.Mul(min(together, w.clusters-cluster), lanes, d, mu, tile.Rows(columns, tile.Lanes), tile.Rows(affinities[t:], most))
+			}
+		}
+		a := affinities[cluster%together*most:][:n]
+		tile.Times(a, inverse)
 		top := tile.NewTop(room, len(to))
-		top.Take(a[:n], 0)
+		top.Take(a, 0)
 		top.Sorted(to, scores)
-		refine(to, scores, a[:n], near, rows, mu)
+		refine(to, scores, a, near, rows, w.centroid(kv, cluster))
 	}
 }
 
