@@ -178,6 +178,7 @@ func TestApproximationErrors(t *testing.T) {
 // A mechanism of narrower queries than the model's has Gaussian figures alone: its cells of the model are skipped, by name.
 func TestApproximationOfOtherWidth(t *testing.T) {
 	a := approximation(t, "based")
+	a.Budgets = []int{16}
 	jobs, err := a.Jobs()
 	if err != nil {
 		t.Fatal(err)

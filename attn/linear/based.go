@@ -5,6 +5,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 func init() { attn.Register("based", Based{Dim: 16, Eps: 1e-12, Chunk: 64}, Based.New) }
@@ -33,7 +34,7 @@ func (o Based) New() (attn.Mechanism, error) {
 	m.describe(attn.Info{
 		Name: attn.Spell("based", o), Title: "Based, the Taylor part",
 		Paper: "Arora et al. 2024, arXiv:2402.18668", Year: 2024, Revision: 1,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Inputs: narrow(o.Dim),
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Budget: "dim", Inputs: narrow(o.Dim),
 	})
 	return m, nil
 }
@@ -86,20 +87,6 @@ func squares(x []float64, unit float64) []float64 {
 	return f
 }
 
-// writeSquares is squares in float32.
-func writeSquares(f, x []float32, unit float32) {
-	for a := range x {
-		n := len(x) - a
-		u := unit * math.Sqrt2 * x[a]
-		to, from := f[:n], x[a:][:n]
-		for b, y := range from {
-			to[b] = u * y
-		}
-		to[0] = unit * x[a] * x[a]
-		f = f[n:]
-	}
-}
-
 // backSquares adds to dx the gradient of x, given that of its squares.
 func backSquares(d, x, dx []float32, unit float32) {
 	root := unit * math.Sqrt2
@@ -134,14 +121,13 @@ func (f taylor) units() (linear, square float32) {
 
 func (f taylor) features(_ *attn.Scratch, r featureRows, phi tile.Mat) {
 	linear, square := f.units()
+	var scale [featureBlock]float32
 	for i := range r.n {
-		x, to := r.x.Data[i*r.x.Row:][:f.dim], phi.Data[i*phi.Row:][:f.width(r.call.Shape)]
-		to[0] = 1
-		for a, y := range x {
-			to[1+a] = linear * y
-		}
-		writeSquares(to[1+f.dim:], x, square)
+		phi.Data[i*phi.Row], scale[i] = 1, linear
 	}
+	kernel.Copy(phi.From(0, 1), r.x, r.n, f.dim)
+	kernel.ScaleRows(scale[:r.n], phi.From(0, 1), f.dim)
+	kernel.Squares(phi.From(0, 1+f.dim), r.x, square, r.n, f.dim)
 }
 
 func (f taylor) back(_ *attn.Scratch, r featureRows, _, d, dx tile.Mat) {

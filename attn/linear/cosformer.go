@@ -6,6 +6,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 func init() { attn.Register("cosformer", Cosformer{Chunk: 64}, Cosformer.New) }
@@ -106,14 +107,15 @@ func (m cosMap) admits(c *attn.Call) error {
 
 func (m cosMap) features(_ *attn.Scratch, r featureRows, phi tile.Mat) {
 	d, length := r.call.KeyDim, m.o.length(r.call.Shape)
+	var sin, cos [featureBlock]float32
 	for i := range r.n {
-		sin, cos := angle(r.pos+i, length)
-		f, g := phi.Data[i*phi.Row:][:d], phi.Data[i*phi.Row+d:][:d]
-		for e, x := range r.x.Data[i*r.x.Row:][:d] {
-			x = max(x, 0)
-			f[e], g[e] = x*sin, x*cos
-		}
+		sin[i], cos[i] = angle(r.pos+i, length)
 	}
+	f, g := phi, phi.From(0, d)
+	kernel.ReLU(f, r.x, r.n, d)
+	kernel.Copy(g, f, r.n, d)
+	kernel.ScaleRows(sin[:r.n], f, d)
+	kernel.ScaleRows(cos[:r.n], g, d)
 }
 
 func angle(pos, length int) (sin, cos float32) {

@@ -178,6 +178,14 @@ func viewOf(ws *attn.Workspace, c *attn.Call, heads, dim int) attn.View {
 	return attn.ViewAs(ws.Floats(c.Batch*c.KeyLen*heads*dim), c.Batch, c.KeyLen, heads, dim)
 }
 
+// byHeads returns data as a view in which the tokens of a head lie together: an engine goes through them head by head, and with a few heads of a
+// power of two numbers their rows would share the sets of a cache.
+func byHeads(data []float32, batch, time, heads, dim int) attn.View {
+	v := attn.ViewAs(data, batch, time, heads, dim)
+	v.HeadStride, v.TimeStride = time*dim, dim
+	return v
+}
+
 // defineDecayed is the definition of a recurrence of one state a key/value head: at each token of a segment, step takes the state [key
 // dim, value dim] to the next, and read adds the token's query, if it has one, to its output; with before, read comes first.
 func defineDecayed(c *attn.Call64, before bool, step func(h attn.Head64, s []float64, j int), read func(h attn.Head64, s []float64, i, j int)) {

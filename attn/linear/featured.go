@@ -105,7 +105,7 @@ const featureBlock = 64 // tokens of a task
 type featureArgs struct {
 	phi     featureMap
 	call    attn.Call
-	q, k    attn.View // features, [batch, time, heads, width]
+	q, k    attn.View // features, [batch, heads, time, width]
 	dq, dk  attn.View // their gradients
 	grads   *attn.Grads
 	weights []float32
@@ -118,8 +118,8 @@ func (m *featured) args(ws *attn.Workspace, c *attn.Call) featureArgs {
 	n := m.phi.width(c.Shape)
 	a := featureArgs{
 		phi: m.phi, call: *c, overlap: tile.KeysOverlap(c), blocks: (max(c.QueryLen, c.KeyLen) + featureBlock - 1) / featureBlock,
-		q: attn.ViewAs(ws.Floats(c.Batch*c.QueryLen*c.Heads*n), c.Batch, c.QueryLen, c.Heads, n),
-		k: attn.ViewAs(ws.Floats(c.Batch*c.KeyLen*c.KVHeads*n), c.Batch, c.KeyLen, c.KVHeads, n),
+		q: byHeads(ws.Floats(c.Batch*c.QueryLen*c.Heads*n), c.Batch, c.QueryLen, c.Heads, n),
+		k: byHeads(ws.Floats(c.Batch*c.KeyLen*c.KVHeads*n), c.Batch, c.KeyLen, c.KVHeads, n),
 	}
 	a.call.Saved = nil
 	return a

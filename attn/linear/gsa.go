@@ -133,14 +133,8 @@ type gsaWork struct {
 func (m gsa) begin(ws *attn.Workspace, c *attn.Call) *gsaWork {
 	w, n := attn.Reused[gsaWork](ws), m.slots(c.Shape)
 	w.omega = viewOf(ws, c, c.KVHeads, n)
-	attn.Parallel(ws, c.Batch*((c.KeyLen+gateRows-1)/gateRows), 0, hgrn2Args{c: c, k: w.omega, g: w.omega}, func(_ *attn.Scratch, a *hgrn2Args, task int) {
-		blocks := (a.c.KeyLen + gateRows - 1) / gateRows
-		b, first := task/blocks, task%blocks*gateRows
-		for t := first; t < min(first+gateRows, a.c.KeyLen); t++ {
-			for h := range a.c.KVHeads {
-				forget(a.k.Row(b, t, h), a.c.Extra[0].Row(b, t, h))
-			}
-		}
+	attn.Parallel(ws, c.Batch*gateBlocks(c), 0, hgrn2Args{c: c, k: w.omega}, func(_ *attn.Scratch, a *hgrn2Args, task int) {
+		writes(a.c, a.k, task)
 	})
 	w.extra[0] = c.Extra[0]
 	for i := range w.calls {

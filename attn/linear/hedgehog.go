@@ -6,6 +6,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 func init() { attn.Register("hedgehog", Hedgehog{Chunk: 64}, Hedgehog.New) }
@@ -127,15 +128,25 @@ func (f spines) prepare(c *attn.Call, weights []float32) {
 
 func (f spines) features(_ *attn.Scratch, r featureRows, phi tile.Mat) {
 	d, at := r.call.KeyDim, f.tensor(r.key)
-	tile.Mul(r.n, d, d, r.x, tile.Rows(r.call.Learned[at], d), phi)
+	for i := range r.n {
+		copy(phi.Data[i*phi.Row:][:d], r.call.Learned[at+1])
+	}
+	tile.MulAdd(r.n, d, d, r.x, tile.Rows(r.call.Learned[at], d), phi)
+	var scale [featureBlock]float32
+	for i := range scale {
+		scale[i] = 2
+	}
+	kernel.ScaleRows(scale[:r.n], phi, d)
+	kernel.Copy(phi.From(0, d), phi, r.n, d)
+	for i := range scale {
+		scale[i] = -1
+	}
+	kernel.ScaleRows(scale[:r.n], phi.From(0, d), d)
 	for i := range r.n {
 		row := phi.Data[i*phi.Row:][:2*d]
-		for j, b := range r.call.Learned[at+1] {
-			y := 2 * (row[j] + b)
-			row[j], row[d+j] = y, -y
-		}
-		tile.SoftmaxRow(row)
+		scale[i] = 1 / kernel.ExpSum(row, kernel.Max(row))
 	}
+	kernel.ScaleRows(scale[:r.n], phi, 2*d)
 }
 
 // back leaves the gradient of y in the first half of d.
@@ -158,7 +169,11 @@ func (f spines) back(_ *attn.Scratch, r featureRows, phi, d, dx tile.Mat) {
 func (f spines) learn(r featureRows, d tile.Mat, g *attn.Grads) {
 	dim, at := r.call.KeyDim, f.tensor(r.key)
 	tile.MulAdd(dim, dim, r.n, r.x.T(), d, tile.Rows(g.Learned[at], dim))
-	for i := range r.n {
-		tile.Axpy(1, d.Data[i*d.Row:][:dim], g.Learned[at+1])
+	sum := d.Data[:dim] // first the rows of a block: what is there may be large
+	for i := 1; i < r.n; i++ {
+		tile.Axpy(1, d.Data[i*d.Row:][:dim], sum)
+	}
+	if r.n > 0 {
+		tile.Axpy(1, sum, g.Learned[at+1])
 	}
 }

@@ -130,7 +130,7 @@ func prepareHGRN2(ws *attn.Workspace, c *attn.Call, d *derivation) {
 	a := hgrn2Args{c: c, gamma: ws.Floats(c.KVHeads * c.KeyDim)}
 	a.k, a.g = viewOf(ws, c, c.KVHeads, c.KeyDim), viewOf(ws, c, c.KVHeads, c.KeyDim)
 	lowerBounds(a.gamma, c.Learned[0], c.Shape)
-	attn.Parallel(ws, c.Batch*((c.KeyLen+gateRows-1)/gateRows), 0, a, gateTask)
+	attn.Parallel(ws, c.Batch*gateBlocks(c), 0, a, gateTask)
 	if c.Layer == 0 {
 		a.g = c.Extra[0]
 	}
@@ -140,21 +140,36 @@ func prepareHGRN2(ws *attn.Workspace, c *attn.Call, d *derivation) {
 
 func gateTask(_ *attn.Scratch, a *hgrn2Args, task int) {
 	c := a.c
-	blocks := (c.KeyLen + gateRows - 1) / gateRows
+	writes(c, a.k, task)
+	if c.Layer == 0 { // g is f
+		return
+	}
+	blocks := gateBlocks(c)
 	b, first := task/blocks, task%blocks*gateRows
 	for t := first; t < min(first+gateRows, c.KeyLen); t++ {
 		for h := range c.KVHeads {
-			hgrn2Gate(a.k.Row(b, t, h), a.g.Row(b, t, h), c.Extra[0].Row(b, t, h), a.gamma[h*c.KeyDim:], c.Layer == 0)
+			hgrn2Gate(a.k.Row(b, t, h), a.g.Row(b, t, h), c.Extra[0].Row(b, t, h), a.gamma[h*c.KeyDim:])
 		}
 	}
 }
 
-// hgrn2Gate computes the key and the log decay of one token from f = log σ, in the first layer or with lower bounds gamma.
-func hgrn2Gate(k, g, f, gamma []float32, first bool) {
-	forget(k, f)
-	if first { // g is f
-		return
+func gateBlocks(c *attn.Call) int { return (c.KeyLen + gateRows - 1) / gateRows }
+
+// writes sets the rows of a task in to to 1-e^f of the log decays f, the call's first extra input.
+func writes(c *attn.Call, to attn.View, task int) {
+	blocks := gateBlocks(c)
+	b, first := task/blocks, task%blocks*gateRows
+	f, heads, width := &c.Extra[0], c.KVHeads, to.Dim
+	if f.HeadStride == width && to.HeadStride == width { // memory in order, all heads of a token at once
+		heads, width = 1, heads*width
 	}
+	for h := range heads {
+		kernel.Lost(tile.HeadRows(&to, b, first, h), tile.HeadRows(f, b, first, h), min(gateRows, c.KeyLen-first), width)
+	}
+}
+
+// hgrn2Gate computes the key and the log decay of one token from f = log σ with lower bounds gamma; k is 1-e^f already.
+func hgrn2Gate(k, g, f, gamma []float32) {
 	copy(g, f)
 	kernel.Exp(g)
 	for i, e := range g {

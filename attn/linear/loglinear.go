@@ -139,18 +139,19 @@ func (m loglinear) lambda(ws *attn.Workspace, c *attn.Call) attn.View {
 		c *attn.Call
 		v attn.View
 	}
-	attn.Parallel(ws, c.Batch*c.QueryLen, 0, args{c, v}, func(_ *attn.Scratch, a *args, task int) {
-		b, t := task/a.c.QueryLen, task%a.c.QueryLen
-		for h := range a.c.Heads {
-			wide, x, dst := a.c.Learned[2][h*a.v.Dim:], a.c.Extra[1].Row(b, t, h), a.v.Row(b, t, h)
-			for i, x := range x {
-				dst[i] = -abs32(wide[i] * x)
+	tokens := c.Batch * c.QueryLen
+	attn.Parallel(ws, (tokens+gateRows-1)/gateRows, 0, args{c, v}, func(_ *attn.Scratch, a *args, task int) {
+		first, row := task*gateRows, a.c.Heads*a.v.Dim
+		end := min(first+gateRows, a.c.Batch*a.c.QueryLen)
+		wide, dst := a.c.Learned[2][:row], a.v.Data[first*row:end*row]
+		for t := first; t < end; t++ {
+			to := dst[(t-first)*row:][:row]
+			for h := range a.c.Heads {
+				copy(to[h*a.v.Dim:], a.c.Extra[1].Row(t/a.c.QueryLen, t%a.c.QueryLen, h))
 			}
-			kernel.Exp(dst)
-			for i, e := range dst {
-				dst[i] = max(wide[i]*x[i], 0) + log1p(e)
-			}
+			kernel.Times(to, wide)
 		}
+		softplus32(dst)
 	})
 	return v
 }

@@ -5,6 +5,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 func init() { attn.Register("rebased", Rebased{Dim: 16, Eps: 1e-5, Chunk: 64}, Rebased.New) }
@@ -84,7 +85,7 @@ func (m *rebased) Define(c *attn.Call64) error {
 type quadratic struct{ dim int }
 
 func (f quadratic) width(attn.Shape) int          { return numSquares(f.dim) }
-func (f quadratic) floats(attn.Shape) int         { return attn.ScratchFloats(f.dim, f.dim) }
+func (f quadratic) floats(attn.Shape) int         { return attn.ScratchFloats(featureBlock*f.dim, f.dim) }
 func (quadratic) weightFloats(attn.Shape) int     { return 0 }
 func (quadratic) prepare(*attn.Call, []float32)   {}
 func (quadratic) flops(attn.Shape) (int64, int64) { return 0, 0 }
@@ -93,25 +94,27 @@ func (f quadratic) unit() float32                 { return float32(1 / math.Sqrt
 
 // norm writes (x - mean)/sd to hat and returns 1/sd.
 func (f quadratic) norm(hat, x []float32) float32 {
-	mean, variance := tile.Sum(x)/float32(f.dim), float32(0)
+	mean := tile.Sum(x) / float32(f.dim)
 	for a, y := range x {
 		hat[a] = y - mean
-		variance += hat[a] * hat[a]
 	}
-	inverse := float32(1 / math.Sqrt(float64(variance)/float64(f.dim)+layerNormEps))
-	for a := range hat {
-		hat[a] *= inverse
-	}
+	inverse := float32(1 / math.Sqrt(float64(kernel.SumSquares(hat))/float64(f.dim)+layerNormEps))
+	kernel.Scale(inverse, hat)
 	return inverse
 }
 
 func (f quadratic) features(s *attn.Scratch, r featureRows, phi tile.Mat) {
-	y := s.Floats(f.dim)
+	y := s.Floats(featureBlock * f.dim)
+	kernel.Copy(kernel.Rows(y, f.dim), r.x, r.n, f.dim)
 	for i := range r.n {
-		f.norm(y, r.x.Data[i*r.x.Row:][:f.dim])
-		f.affine(y, y, r.call)
-		writeSquares(phi.Data[i*phi.Row:][:f.width(r.call.Shape)], y, f.unit())
+		row := y[i*f.dim:][:f.dim]
+		f.norm(row, row)
 	}
+	kernel.TimesRows(r.call.Learned[0], kernel.Rows(y, f.dim), r.n)
+	for i := range r.n {
+		kernel.Add(y[i*f.dim:][:f.dim], r.call.Learned[1])
+	}
+	kernel.Squares(phi, kernel.Rows(y, f.dim), f.unit(), r.n, f.dim)
 }
 
 func (f quadratic) affine(y, hat []float32, c *attn.Call) {

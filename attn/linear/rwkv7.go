@@ -199,7 +199,7 @@ func (m rwkv7) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) error {
 	tasks := min(c.Batch, 1) * c.KVHeads
 	attn.Parallel(ws, tasks, attn.ScratchFloats(c.ValueDim), a, rwkvOutGradTask)
 	m.rule.Backward(ws, &d.call, &d.grads)
-	attn.Parallel(ws, tasks, attn.ScratchFloats(c.KeyDim, c.KeyDim), a, rwkvTokenGradTask)
+	attn.Parallel(ws, tasks, attn.ScratchFloats(c.KeyDim, c.KeyDim, c.KeyDim), a, rwkvTokenGradTask)
 	d.close(ws)
 	return nil
 }
@@ -245,6 +245,9 @@ func (m rwkv7) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	// Where the rule has three views of key width, the mechanism has two; it has two more of the values, and a gate.
 	bytes := 4 * int64(2*v-k+out)
 	cost.Shared += 4 * int64(attn.ScratchFloats(k, k, k, v))
+	if b > 0 {
+		cost.PerWorker = max(cost.PerWorker, 4*int64(rwkvFloats(s)))
+	}
 	switch p {
 	case attn.PassForward:
 		cost.Saved += 4 * int64(attn.ScratchFloats(out))

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"attnbench/attn"
+	"attnbench/attn/tile"
 	"attnbench/internal/kernel"
 )
 
@@ -13,15 +14,16 @@ func (m rwkv7) finish(ws *attn.Workspace, c *attn.Call, d *ruleCall) {
 	if c.Saved != nil {
 		a.o = attn.ViewAs(c.Saved.Floats(c.Batch*c.QueryLen*c.Heads*c.ValueDim), c.Batch, c.QueryLen, c.Heads, c.ValueDim)
 	}
-	attn.Parallel(ws, c.Heads, 0, a, rwkvOutTask)
+	attn.Parallel(ws, c.NumSegments()*rwkvBlocks(c.QueryLen), rwkvFloats(c.Shape), a, rwkvOutTask)
 }
 
 // groupNorm sets dst to (o - mean)/deviation and returns 1/deviation.
 func groupNorm(dst, o []float32) float32 {
 	n := float32(len(o))
 	mean := kernel.Sum(o) / n
-	for i, x := range o {
-		dst[i] = x - mean
+	copy(dst, o)
+	for i := range dst {
+		dst[i] -= mean
 	}
 	inv := float32(1 / math.Sqrt(float64(kernel.SumSquares(dst)/n)+groupEps*float64(n)))
 	kernel.Scale(inv, dst)
@@ -37,25 +39,47 @@ func bonus(r, k, rk []float32) float32 {
 	return s
 }
 
-// rwkvOutTask does one query head.
-func rwkvOutTask(_ *attn.Scratch, t *rwkvArgs, h int) {
-	c, dk, dv := t.c, t.c.KeyDim, t.c.ValueDim
-	rk, gain, bias := c.Learned[rwkvRK][h*dk:][:dk], c.Learned[rwkvGain][h*dv:][:dv], c.Learned[rwkvBias][h*dv:][:dv]
-	for n := range c.NumSegments() {
-		s := c.Segment(n)
-		for i := max(0, -s.Offset()); i < s.Queries; i++ {
-			j := s.Key0 + i + s.Offset()
-			out, k, v := c.Out.Row(s.Row, s.Query0+i, h), t.d.call.K.Row(s.Row, j, c.KVHead(h)), t.d.call.V.Row(s.Row, j, c.KVHead(h))
-			if !t.o.Empty() {
-				copy(t.o.Row(s.Row, s.Query0+i, h), out)
-			}
-			groupNorm(out, out)
-			own := bonus(c.Q.Row(s.Row, s.Query0+i, h), k, rk)
-			for b, g := range c.Extra[rwkvG].Row(s.Row, s.Query0+i, h) {
-				out[b] = g * (out[b]*gain[b] + bias[b] + own*v[b])
-			}
+// rwkvOutTask does some queries of a segment, head after head.
+func rwkvOutTask(scratch *attn.Scratch, t *rwkvArgs, task int) {
+	c, blocks := t.c, rwkvBlocks(t.c.QueryLen)
+	s, first := c.Segment(task/blocks), task%blocks*rwkvRows
+	width := rwkvRows * max(c.KeyDim, c.ValueDim)
+	x, y, own := scratch.Floats(width), scratch.Floats(width), scratch.Floats(rwkvRows)
+	end := min(first+rwkvRows, s.Queries)
+	first = max(first, -s.Offset())
+	if first < end {
+		for h := range c.Heads {
+			t.outs(x, y, own[:end-first], s, first, h)
 		}
 	}
+}
+
+// outs does the queries of a head from i on, one for each of own.
+func (t *rwkvArgs) outs(x, y, own []float32, s attn.Segment, i, h int) {
+	c, dk, dv, n := t.c, t.c.KeyDim, t.c.ValueDim, len(own)
+	rk, gain, bias := c.Learned[rwkvRK][h*dk:][:dk], c.Learned[rwkvGain][h*dv:][:dv], c.Learned[rwkvBias][h*dv:][:dv]
+	at, j, kv := s.Query0+i, s.Key0+i+s.Offset(), c.KVHead(h)
+	out, o := tile.HeadRows(&c.Out, s.Row, at, h), kernel.Rows(x, dv)
+	kernel.Copy(o, out, n, dv)
+	if !t.o.Empty() {
+		kernel.Copy(tile.HeadRows(&t.o, s.Row, at, h), o, n, dv)
+	}
+	kernel.Copy(kernel.Rows(y, dk), tile.HeadRows(&c.Q, s.Row, at, h), n, dk)
+	kernel.Times(y[:n*dk], t.d.call.K.From(s.Row, j, kv))
+	kernel.TimesRows(rk, kernel.Rows(y, dk), n)
+	for i := range own {
+		own[i] = kernel.Sum(y[i*dk:][:dk])
+		row := x[i*dv:][:dv]
+		groupNorm(row, row)
+		kernel.Times(row, gain)
+		kernel.Add(row, bias)
+	}
+	copy(y[:n*dv], t.d.call.V.From(s.Row, j, kv))
+	kernel.ScaleRows(own, kernel.Rows(y, dv), dv)
+	kernel.Add(x[:n*dv], y)
+	kernel.Copy(kernel.Rows(y, dv), tile.HeadRows(&c.Extra[rwkvG], s.Row, at, h), n, dv)
+	kernel.Times(x[:n*dv], y[:n*dv])
+	kernel.Copy(out, o, n, dv)
 }
 
 // rwkvOutGradTask does the query heads of one key/value head: it adds the gradients of gate, norm and bonus, and writes that of what the rule

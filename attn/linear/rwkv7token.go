@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"attnbench/attn"
+	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 // rwkvArgs are a call, the rule's call made from it, and their gradients.
@@ -14,56 +16,100 @@ type rwkvArgs struct {
 	o attn.View // what the rule gave, before the norm, [batch, query, heads, value dim]; empty if it is not kept
 }
 
+// rwkvRows is the number of tokens that the maps take at once, so that what they hold stays in the nearest cache.
+const rwkvRows = 32
+
 // derive returns the call of the rule. Its k and v are k̃ and v', its extra inputs the log decay, κ̂/e^w, since the rule erases from the
-// decayed state, and κ̂∘η. Its memory is that of ws since now.
+// decayed state, and κ̂∘η. Its memory is that of ws since now: the tokens of a head lie together in it.
 func (m rwkv7) derive(ws *attn.Workspace, c *attn.Call) *ruleCall {
 	d := openRule(ws, c)
 	view := func(like attn.View) attn.View {
-		return attn.ViewAs(ws.Floats(like.Batch*like.Time*like.Heads*like.Dim), like.Batch, like.Time, like.Heads, like.Dim)
+		return byHeads(ws.Floats(like.Batch*like.Time*like.Heads*like.Dim), like.Batch, like.Time, like.Heads, like.Dim)
 	}
 	d.call.K = view(c.K)
 	d.x = [3]attn.View{c.Extra[rwkvW], view(c.K), view(c.K)}
 	d.call.V = view(c.V)
 	d.call.Extra = d.x[:3]
-	attn.Parallel(ws, c.Batch*c.KVHeads, 0, rwkvArgs{c: c, d: d}, rwkvTokenTask)
+	attn.Parallel(ws, c.Batch*rwkvBlocks(c.KeyLen), rwkvFloats(c.Shape), rwkvArgs{c: c, d: d}, rwkvTokenTask)
 	return d
 }
 
-// rwkvTokenTask computes the rule's inputs for one head of a row.
-func rwkvTokenTask(_ *attn.Scratch, t *rwkvArgs, task int) {
+func rwkvBlocks(tokens int) int { return (tokens + rwkvRows - 1) / rwkvRows }
+
+// rwkvFloats is the scratch of rwkvTokenTask, and of rwkvOutTask.
+func rwkvFloats(s attn.Shape) int {
+	n := rwkvRows * max(s.KeyDim, s.ValueDim)
+	return attn.ScratchFloats(n, n, s.KeyDim, rwkvRows)
+}
+
+// rwkvTokenTask computes the rule's inputs for some tokens of a row, head after head: those of a token lie together.
+func rwkvTokenTask(s *attn.Scratch, t *rwkvArgs, task int) {
 	c := t.c
-	b, h, dk := task/c.KVHeads, task%c.KVHeads, c.KeyDim
-	kk, ka := c.Learned[rwkvKK][h*dk:][:dk], c.Learned[rwkvKA][h*dk:][:dk]
-	for j := range c.KeyLen {
-		k, w, eta := c.K.Row(b, j, h), c.Extra[rwkvW].Row(b, j, h), c.Extra[rwkvA].Row(b, j, h)
-		key, erase, by := t.d.call.K.Row(b, j, h), t.d.x[1].Row(b, j, h), t.d.x[2].Row(b, j, h)
-		unit(erase, k, kk)
-		for a, x := range erase {
-			key[a] = k[a] * (1 + (eta[a]-1)*ka[a])
-			by[a] = x * eta[a]
-			erase[a] = x * exp32(-w[a])
-		}
-		v1, m, out := c.Extra[rwkvV1].Row(b, j, h), c.Extra[rwkvM].Row(b, j, h), t.d.call.V.Row(b, j, h)
-		for i, v := range c.V.Row(b, j, h) {
-			out[i] = v + (v1[i]-v)*m[i]
-		}
+	b, j := task/rwkvBlocks(c.KeyLen), task%rwkvBlocks(c.KeyLen)*rwkvRows
+	width := rwkvRows * max(c.KeyDim, c.ValueDim)
+	x, y, rest, inv := s.Floats(width), s.Floats(width), s.Floats(c.KeyDim), s.Floats(rwkvRows)
+	n := min(rwkvRows, c.KeyLen-j)
+	for h := range c.KVHeads {
+		t.tokens(x, y, rest, inv[:n], b, j, h)
 	}
 }
 
-func exp32(x float32) float32 { return float32(math.Exp(float64(x))) }
+// tokens does the tokens of a head from j on, one for each of inv.
+func (t *rwkvArgs) tokens(x, y, rest, inv []float32, b, j, h int) {
+	c, dk, n := t.c, t.c.KeyDim, len(inv)
+	kk, ka := c.Learned[rwkvKK][h*dk:][:dk], c.Learned[rwkvKA][h*dk:][:dk]
+	for a := range rest {
+		rest[a] = 1 - ka[a]
+	}
+	// in copies the rows of an input to dst.
+	in := func(dst []float32, v *attn.View) []float32 {
+		kernel.Copy(kernel.Rows(dst, v.Dim), tile.HeadRows(v, b, j, h), n, v.Dim)
+		return dst[:n*v.Dim]
+	}
+	key, by, erase := in(t.d.call.K.From(b, j, h), &c.K), in(t.d.x[2].From(b, j, h), &c.Extra[rwkvA]), t.d.x[1].From(b, j, h)[:n*dk]
+	units(erase, key, kk, inv)
+	copy(x, key) // k̃ = k∘(1-k_a) + k∘η∘k_a
+	kernel.Times(x[:n*dk], by)
+	kernel.TimesRows(ka, kernel.Rows(x, dk), n)
+	kernel.TimesRows(rest, kernel.Rows(key, dk), n)
+	kernel.Add(key, x)
+	kernel.Times(by, erase)
+	negativeExp(x, tile.HeadRows(&c.Extra[rwkvW], b, j, h), n, dk)
+	kernel.Times(erase, x)
 
-// unit sets dst to κ̂ = k∘kk / ‖k∘kk‖ and returns 1/‖k∘kk‖.
-func unit(dst, k, kk []float32) float32 {
-	norm := 1e-12
-	for a := range dst {
-		dst[a] = k[a] * kk[a]
-		norm += float64(dst[a]) * float64(dst[a])
+	v, first, mix := in(t.d.call.V.From(b, j, h), &c.V), in(x, &c.Extra[rwkvV1]), in(y, &c.Extra[rwkvM])
+	kernel.Times(first, mix) // v' = v + v1∘m - v∘m
+	kernel.Times(mix, v)
+	kernel.Scale(-1, mix)
+	kernel.Add(v, first)
+	kernel.Add(v, mix)
+}
+
+// negativeExp writes e^-w of n rows to dst, one after the other.
+func negativeExp(dst []float32, w kernel.Mat, n, cols int) {
+	m := kernel.Rows(dst, cols)
+	kernel.Copy(m, w, n, cols)
+	kernel.Scale(-1, dst[:n*cols])
+	kernel.ExpRows(m, m, n, cols)
+}
+
+// units sets the rows of dst to κ̂ = k∘kk / ‖k∘kk‖ and inv to 1/‖k∘kk‖ of each.
+func units(dst, k, kk, inv []float32) {
+	copy(dst, k)
+	m := kernel.Rows(dst, len(kk))
+	kernel.TimesRows(kk, m, len(inv))
+	for i := range inv {
+		row := dst[i*len(kk):][:len(kk)]
+		norm := float64(kernel.SumSquares(row))
+		if norm > 1e30 { // or beyond float32
+			norm = 0
+			for _, x := range row {
+				norm += float64(x) * float64(x)
+			}
+		}
+		inv[i] = float32(1 / math.Sqrt(1e-12+norm))
 	}
-	inv := float32(1 / math.Sqrt(norm))
-	for a := range dst {
-		dst[a] *= inv
-	}
-	return inv
+	kernel.ScaleRows(inv, m, len(kk))
 }
 
 // rwkvTokenGradTask adds the gradients of one head's inputs, from those of the rule's inputs. A token without gradient, as in
@@ -72,7 +118,8 @@ func rwkvTokenGradTask(s *attn.Scratch, t *rwkvArgs, h int) {
 	c, g, dk := t.c, t.g, t.c.KeyDim
 	kk, ka := c.Learned[rwkvKK][h*dk:][:dk], c.Learned[rwkvKA][h*dk:][:dk]
 	dkk, dka := g.Learned[rwkvKK][h*dk:][:dk], g.Learned[rwkvKA][h*dk:][:dk]
-	e, de := s.Floats(dk), s.Floats(dk)
+	e, de, grow := s.Floats(dk), s.Floats(dk), s.Floats(dk)
+	var inv [1]float32
 	for b := range c.Batch {
 		for j := range c.KeyLen {
 			dkey, derase, dby, dv := t.d.grads.K.Row(b, j, h), t.d.dx[1].Row(b, j, h), t.d.dx[2].Row(b, j, h), t.d.grads.V.Row(b, j, h)
@@ -81,9 +128,11 @@ func rwkvTokenGradTask(s *attn.Scratch, t *rwkvArgs, h int) {
 			}
 			k, w, eta := c.K.Row(b, j, h), c.Extra[rwkvW].Row(b, j, h), c.Extra[rwkvA].Row(b, j, h)
 			gk, gw, ga := g.K.Row(b, j, h), g.Extra[rwkvW].Row(b, j, h), g.Extra[rwkvA].Row(b, j, h)
-			inv, dot := unit(e, k, kk), float32(0)
+			units(e, k, kk, inv[:])
+			negativeExp(grow, kernel.Rows(w, dk), 1, dk)
+			dot := float32(0)
 			for a, x := range e {
-				decayed := derase[a] * exp32(-w[a])
+				decayed := derase[a] * grow[a]
 				gw[a] -= decayed * x
 				de[a] = decayed + dby[a]*eta[a]
 				ga[a] += dby[a]*x + dkey[a]*k[a]*ka[a]
@@ -92,7 +141,7 @@ func rwkvTokenGradTask(s *attn.Scratch, t *rwkvArgs, h int) {
 				dot += de[a] * x
 			}
 			for a, x := range e {
-				du := (de[a] - x*dot) * inv
+				du := (de[a] - x*dot) * inv[0]
 				gk[a] += du * kk[a]
 				dkk[a] += du * k[a]
 			}

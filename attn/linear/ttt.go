@@ -26,7 +26,7 @@ func (o TTT) New() (attn.Mechanism, error) {
 		return func(s attn.Shape) []int { return []int{s.KVHeads, n(s)} }
 	}
 	m.info = &attn.Info{
-		Name: attn.Spell("ttt", o), Family: "linear", Title: "Test-time training (TTT-Linear)",
+		Name: attn.Spell("ttt", o), Family: "linear", Title: "Test-time training of a linear model (TTT-Linear)",
 		Paper: "Sun et al. 2024, arXiv:2407.04620", Year: 2024, Revision: 1,
 		Masks: attn.Causal, Decode: attn.DecodeAlways,
 		RotatesInside: true, // queries and keys turn to their place in a batch

@@ -19,7 +19,7 @@ func (o Sliding) streaming() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("sliding", o), Family: "sliding", Title: "Attention sinks, positions within the cache (StreamingLLM)",
 		Paper: "Xiao et al. 2023, arXiv:2309.17453", Year: 2023, Revision: 1,
-		Masks: attn.Causal, Approximates: true, Inference: true, RotatesInside: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Causal, Approximates: true, Budget: "window", Inference: true, RotatesInside: true, Inputs: attn.QKV(), Cost: m.cost,
 	}
 	return m, nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	topRows = 64  // queries that a task scores together
+	topRows = 128 // queries that a task scores together
 	topKeys = 256 // candidates that they are scored with at once
 	fewRows = 4   // below so many, candidates are read where they lie
 )

@@ -178,7 +178,7 @@ func (m dsa) forward(ws *attn.Workspace, c *attn.Call, index attn.View) {
 	for i := range c.NumSegments() {
 		longest = max(longest, c.Segment(i).Queries)
 	}
-	a.groups = ceil(longest, dsaRows)
+	a.groups, a.masked = ceil(longest, dsaTiles*dsaRows), m.masked(c.Shape)
 	attn.Parallel(ws, c.NumSegments()*a.groups, m.floats(c.Shape), a, func(s *attn.Scratch, a *dsaArgs, task int) { a.run(s, task) })
 	if a.aux {
 		sum := 0.0
@@ -186,101 +186,6 @@ func (m dsa) forward(ws *attn.Workspace, c *attn.Call, index attn.View) {
 			sum += float64(x)
 		}
 		*c.Aux += float32(sum / float64(max(1, c.NumQueries())))
-	}
-}
-
-// dsaRows is the number of queries that a task scores together.
-const dsaRows = 32
-
-func (m dsa) floats(s attn.Shape) int {
-	n, k := min(dsaRows, s.QueryLen), m.lists(s).Most
-	return attn.ScratchFloats(tile.Lanes*m.o.Dim, n*topKeys, n*topKeys, n*tile.TopFloats(k), k, k, k, k)
-}
-
-type dsaArgs struct {
-	o      DSA
-	call   attn.Call
-	index  attn.View // the indexer's keys
-	lists  tile.Lists
-	scale  float32
-	lse    []float32 // [batch, heads, queries], nil at inference
-	loss   []float32 // [batch, queries]
-	aux    bool
-	groups int // of the queries of the longest segment
-}
-
-// run computes a group of queries, the last first: they see the most keys.
-func (a *dsaArgs) run(s *attn.Scratch, task int) {
-	c := &a.call
-	g, first := c.Segment(task/a.groups), (a.groups-1-task%a.groups)*dsaRows
-	n, k := min(dsaRows, g.Queries-first), a.lists.Most
-	if n <= 0 {
-		return
-	}
-	rows := min(dsaRows, c.QueryLen)
-	panel, part, sum := s.Floats(tile.Lanes*a.o.Dim), s.Floats(rows*topKeys), s.Floats(rows*topKeys)
-	room := s.Floats(rows * tile.TopFloats(k))
-	chosen, x, index, target := s.Ints(k), s.Floats(k), s.Floats(k), s.Floats(k)
-	var tops [dsaRows]tile.Top
-	for i := range n {
-		if k > 0 {
-			tops[i] = tile.NewTop(room[i*tile.TopFloats(k):], k)
-		}
-	}
-	end := tile.Seen(c.Mask, g, first+n-1)
-	for lo := 0; lo < end; lo += topKeys {
-		w := min(topKeys, end-lo)
-		a.score(panel, part, sum, g, first, n, lo, w)
-		for i := range n {
-			if w := min(w, tile.Seen(c.Mask, g, first+i)-lo); w > 0 {
-				tops[i].Take(sum[i*topKeys:][:w], lo)
-			}
-		}
-	}
-	for i := range n {
-		held := tops[i].Sorted(chosen, index)
-		if a.lse != nil {
-			copy(a.lists.Of(&c.Shape, g, 0, first+i), chosen[:held])
-		}
-		clear(target[:held])
-		for h := range c.Heads {
-			q, keys := c.Q.Row(g.Row, g.Query0+first+i, h), c.KVHead(h)
-			for j, key := range chosen[:held] {
-				x[j] = a.scale * tile.Dot(q, c.K.Row(g.Row, g.Key0+int(key), keys))
-			}
-			lse := a.lists.Attend(c, g, h, first+i, chosen[:held], x[:held])
-			if a.lse != nil {
-				a.lse[(g.Row*c.Heads+h)*c.QueryLen+g.Query0+first+i] = lse
-			}
-			if a.aux {
-				tile.Axpy(1/float32(c.Heads), x[:held], target)
-			}
-		}
-		if a.aux && held > 0 {
-			a.loss[g.Row*c.QueryLen+g.Query0+first+i] = divergence(target[:held], index[:held])
-		}
-	}
-}
-
-// score computes sum[i][j] = I of n queries for the keys lo to lo+w-1.
-func (a *dsaArgs) score(panel, part, sum []float32, g attn.Segment, first, n, lo, w int) {
-	c := &a.call
-	keys := tile.HeadRows(&a.index, g.Row, g.Key0+lo, 0)
-	for i := range n {
-		clear(sum[i*topKeys:][:w])
-	}
-	for h := range a.o.Heads {
-		q := tile.HeadRows(&c.Extra[indexQ], g.Row, g.Query0+first, h)
-		scoreRows(panel, tile.Rows(part, topKeys), q, keys, n, w, a.o.Dim)
-		for i := range n {
-			weight := c.Extra[indexW].Row(g.Row, g.Query0+first+i, h)[0]
-			to := sum[i*topKeys:][:w]
-			for j, x := range part[i*topKeys:][:w] {
-				if !(x <= 0) { // a NaN stays
-					to[j] += weight * x
-				}
-			}
-		}
 	}
 }
 

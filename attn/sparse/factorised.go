@@ -23,6 +23,8 @@ func both(use string, layer, head int) (a, b bool) {
 		return head%2 == 0, head%2 == 1
 	case "layers":
 		return layer%2 == 0, layer%2 == 1
+	case "near": // stridedpass.go
+		return true, false
 	}
 	return true, true
 }
@@ -62,13 +64,19 @@ func (o Strided) New() (attn.Mechanism, error) {
 	if err := checkFactorised(o.Stride, o.Use); err != nil {
 		return nil, err
 	}
-	m := strided{factorised(o, "strided", "Sparse Transformer, strided", o, o.pairs, o.sees)}
-	m.info.Budget = "stride"
+	m := strided{mechanism: factorised(o, "strided", "Sparse Transformer, strided", o, o.pairs, o.sees), o: o, segments: new(tile.SegmentPool)}
+	m.near, m.far = tile.Softmax{Pattern: Strided{o.Stride, "near"}}, tile.Softmax{Pattern: tile.Dense{}}
+	m.info.Budget, m.info.Cost = "stride", m.cost
 	m.info.Limits = []attn.Limit{{Spec: func(attn.Shape) string { return attn.Spell("strided", Strided{Stride: 1, Use: "merged"}) }, Equals: "full"}}
 	return m, nil
 }
 
-type strided struct{ mechanism }
+type strided struct {
+	mechanism
+	o         Strided
+	near, far tile.Softmax // see stridedpass.go
+	segments  *tile.SegmentPool
+}
 
 // Define computes, for each head, softmax attention of the query at position t over the keys of A, of B or of both, as use says:
 //

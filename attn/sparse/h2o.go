@@ -19,7 +19,7 @@ func (o H2O) New() (attn.Mechanism, error) {
 		return nil, attn.OptionError("recent", o.Recent, "an integer from 1 to 2^30")
 	}
 	return h2o{newEvicting(attn.Info{
-		Name: attn.Spell("h2o", o), Title: "Heavy-hitter oracle (H2O)", Revision: 1,
+		Name: attn.Spell("h2o", o), Title: "Heavy-hitter oracle (H2O)", Revision: 1, Budget: "heavy",
 		Paper: "Zhang et al. 2023, arXiv:2306.14048", Year: 2023,
 	}, &policy{
 		budget: o.Heavy + o.Recent, accumulate: true, steady: true,

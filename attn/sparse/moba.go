@@ -26,7 +26,7 @@ func (o MoBA) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("moba", o), Family: "sparse", Title: "Mixture of block attention (MoBA)", Revision: 1,
 		Paper: "Lu et al. 2025, arXiv:2502.13189", Year: 2025,
-		Masks: attn.Causal, Approximates: true, Selects: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Causal, Approximates: true, Budget: "k", Selects: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{
 			{Spec: func(s attn.Shape) string { return attn.Spell("moba", MoBA{o.Block, max(s.KeyLen, 1)}) }, Equals: "full"},
 			{Spec: func(s attn.Shape) string { return attn.Spell("moba", MoBA{max(s.KeyLen, 1), 1}) }, Equals: "full"},

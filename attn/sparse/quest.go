@@ -31,7 +31,7 @@ func (o Quest) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("quest", o), Family: "sparse", Title: "Query-aware sparsity (Quest)", Revision: 1,
 		Paper: "Tang et al. 2024, arXiv:2406.10774", Year: 2024,
-		Masks: attn.Causal, Approximates: true, Inference: true, SeesQuestion: true, Selects: true, Decode: attn.DecodeSameSplit,
+		Masks: attn.Causal, Approximates: true, Budget: "budget", Inference: true, SeesQuestion: true, Selects: true, Decode: attn.DecodeSameSplit,
 		Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{Spec: func(attn.Shape) string { return attn.Spell("quest", o) }, Equals: "full"}},
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // together is the number of clusters whose affinities are one product.
-const together = 8
+const together = 32
 
 // side is the rows of a task: of a segment, those of a query head, or behind them of a key/value head.
 func (w *routed) side(task int) (segment, kv, head int, query bool) {
@@ -41,7 +41,7 @@ func (w *routed) centroids(kv int) tile.Mat {
 func (m routing) chooseFloats(s attn.Shape) int {
 	n := max(s.QueryLen, s.KeyLen)
 	k := max(1, min(m.o.Window, n))
-	return attn.ScratchFloats(together*n, n, n, tile.Lanes*s.KeyDim, tile.TopFloats(k), k)
+	return attn.ScratchFloats(min(together, m.o.clusters(s))*n, n, n, tile.Lanes*s.KeyDim, tile.TopFloats(k), k)
 }
 
 // choose finds what the clusters take of the rows of a task.
@@ -50,7 +50,7 @@ func (w *routed) choose(s *attn.Scratch, task int) {
 	rows, n := w.rowsOf(task)
 	most, d := max(w.call.QueryLen, w.call.KeyLen), w.call.KeyDim
 	k := max(1, min(w.m.o.Window, most))
-	a, inverse, near := tile.Rows(s.Floats(together*most), most), s.Floats(most)[:n], s.Ints(most)
+	a, inverse, near := tile.Rows(s.Floats(min(together, w.clusters)*most), most), s.Floats(most)[:n], s.Ints(most)
 	panel, room, scores := s.Floats(tile.Lanes*d), s.Floats(tile.TopFloats(k)), s.Floats(k)
 	for t := range inverse {
 		inverse[t] = 1 / length(rows.Data[t*rows.Row:][:d])

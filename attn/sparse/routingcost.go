@@ -19,7 +19,9 @@ func (m routing) cost(s attn.Shape, p attn.Pass) attn.Cost {
 	c.PerWorker = 4 * int64(m.workerFloats(s, p))
 	if p == attn.PassBackward {
 		c.Bytes = 2*c.Bytes + kept
-		c.FLOPs += 2 * int64(rows+keys) * int64(s.KeyDim+s.ValueDim) // sums over the clusters
+		// Sums over the clusters, which go to the gradients.
+		c.FLOPs += 2 * int64(rows+keys) * int64(s.KeyDim+s.ValueDim)
+		c.FLOPs += 2 * int64(s.Batch) * int64(s.QueryLen*s.Heads*s.KeyDim+s.KeyLen*s.KVHeads*(s.KeyDim+s.ValueDim))
 		c.Shared = 2*taken + floats(rows*s.ValueDim) + shared
 		return c
 	}

@@ -208,21 +208,30 @@ func (w *routed) gatherGrads(s *attn.Scratch, i, h int) {
 	}
 }
 
-// scatter adds the gradients of what the clusters took of a key/value head, and those of the auxiliary loss, to the tokens.
+// scatter adds the gradients of what the clusters took of a key/value head, and those of the auxiliary loss, to the tokens. Those of a token are
+// summed before: hundreds of clusters may have taken it, and what it has from elsewhere may be large.
 func (w *routed) scatter(s *attn.Scratch, i, kv int) {
 	c, g := &w.call, w.call.Segment(i)
 	group := c.Heads / c.KVHeads
-	for row := i * w.clusters; row < (i+1)*w.clusters; row++ {
-		for h := kv * group; h < (kv+1)*group; h++ {
-			for x, t := range w.queriesOf(row, h) {
-				tile.Axpy(1, w.taken.Q.Row(row, x, h), w.grads.Q.Row(g.Row, g.Query0+int(t), h))
+	room := s.Floats(sumFloats(c.Shape))
+	add := func(from, to *attn.View, head, row, t0, n int, of func(row, head int) []int32) {
+		d := from.Dim
+		sums := room[:n*d]
+		clear(sums)
+		for x := i * w.clusters; x < (i+1)*w.clusters; x++ {
+			for y, t := range of(x, head) {
+				tile.Axpy(1, from.Row(x, y, head), sums[int(t)*d:][:d])
 			}
 		}
-		for x, t := range w.keysOf(row, kv) {
-			tile.Axpy(1, w.taken.K.Row(row, x, kv), w.grads.K.Row(g.Row, g.Key0+int(t), kv))
-			tile.Axpy(1, w.taken.V.Row(row, x, kv), w.grads.V.Row(g.Row, g.Key0+int(t), kv))
+		for t := range n {
+			tile.Axpy(1, sums[t*d:][:d], to.Row(row, t0+t, head))
 		}
 	}
+	for h := kv * group; h < (kv+1)*group; h++ {
+		add(&w.taken.Q, &w.grads.Q, h, g.Row, g.Query0, g.Queries, w.queriesOf)
+	}
+	add(&w.taken.K, &w.grads.K, kv, g.Row, g.Key0, g.Keys, w.keysOf)
+	add(&w.taken.V, &w.grads.V, kv, g.Row, g.Key0, g.Keys, w.keysOf)
 	if w.aux == 0 {
 		return
 	}
@@ -237,5 +246,11 @@ func (w *routed) scatter(s *attn.Scratch, i, kv int) {
 // workerFloats is the scratch of a worker, the same in all of a pass.
 func (m routing) workerFloats(s attn.Shape, p attn.Pass) int {
 	_, worker := dense.Scratch(m.innerShape(s, s.Batch, s.QueryLen, s.KeyLen), p)
-	return max(int(worker/4), m.chooseFloats(s))
+	if p == attn.PassBackward {
+		return max(int(worker/4), m.chooseFloats(s), attn.ScratchFloats(sumFloats(s), m.o.clusters(s)))
+	}
+	return max(int(worker/4), m.chooseFloats(s), attn.ScratchFloats(m.o.clusters(s)))
 }
+
+// sumFloats is the room for the gradients of a head.
+func sumFloats(s attn.Shape) int { return max(s.QueryLen, s.KeyLen) * max(s.KeyDim, s.ValueDim) }

@@ -32,7 +32,7 @@ func (o SnapKV) New() (attn.Mechanism, error) {
 	}
 	largest := chooseLargest(o.Window, false)
 	return snapKV{newEvicting(attn.Info{
-		Name: attn.Spell("snapkv", o), Title: "SnapKV", Revision: 1,
+		Name: attn.Spell("snapkv", o), Title: "SnapKV", Revision: 1, Budget: "keep",
 		Paper: "Li et al. 2024, arXiv:2404.14469", Year: 2024,
 	}, &policy{
 		budget: o.Keep, observe: o.Window,

@@ -26,7 +26,7 @@ func (o TopK) New() (attn.Mechanism, error) {
 	m.info = &attn.Info{
 		Name: attn.Spell("topk", o), Family: "sparse", Title: "Top-k attention, exact choice", Revision: 1,
 		Paper: "Zhao et al. 2019, arXiv:1912.11637 (Explicit Sparse Transformer)", Year: 2019,
-		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Selects: true, Inputs: attn.QKV(), Cost: m.cost,
+		Masks: attn.Causal | attn.Bidirectional | attn.Cross, Approximates: true, Budget: "k", Selects: true, Inputs: attn.QKV(), Cost: m.cost,
 		Limits: []attn.Limit{{
 			Spec:   func(s attn.Shape) string { return attn.Spell("topk", TopK{K: max(s.KeyLen, 1)}) },
 			Equals: "full",
@@ -67,20 +67,18 @@ func seen(h attn.Head64, i int) int { return tile.Seen(h.Call.Mask, h.Segment, i
 // largest returns the indices of the k largest, in order, of equal ones the earlier.
 func largest(x []float64, k int) []int {
 	k = min(max(k, 0), len(x))
-	held := make([]float64, 0, k) // the largest so far, in order
-	for _, y := range x {
-		if len(held) == k {
-			if k == 0 || !cmp.Less(held[0], y) {
-				continue
-			}
-			held = slices.Delete(held, 0, 1)
-		}
-		at, _ := slices.BinarySearch(held, y)
-		held = slices.Insert(held, at, y)
-	}
 	least := math.Inf(1) // of those that are taken
 	if k > 0 {
-		least = held[0]
+		top := slices.Clone(x[:k]) // the k largest so far, the least first
+		slices.Sort(top)
+		for _, y := range x[k:] {
+			if cmp.Less(top[0], y) {
+				at, _ := slices.BinarySearch(top, y)
+				copy(top, top[1:at])
+				top[at-1] = y
+			}
+		}
+		least = top[0]
 	}
 	equal := k // of those that equal least
 	for _, y := range x {

@@ -15,7 +15,7 @@ func (o TOVA) New() (attn.Mechanism, error) {
 		return nil, attn.OptionError("keep", o.Keep, "an integer from 1 to 2^30")
 	}
 	return tova{newEvicting(attn.Info{
-		Name: attn.Spell("tova", o), Title: "Token omission via attention (TOVA)", Revision: 1,
+		Name: attn.Spell("tova", o), Title: "Token omission via attention (TOVA)", Revision: 1, Budget: "keep",
 		Paper: "Oren et al. 2024, arXiv:2401.06104", Year: 2024,
 	}, &policy{
 		budget: o.Keep, observe: 1, wide: true, steady: true,

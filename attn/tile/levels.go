@@ -110,8 +110,17 @@ func levelsTask(s *attn.Scratch, a *levelsArgs, task int) {
 	}
 }
 
+// leastFactor is the decay below which a range counts as forgotten: beside the block's own tokens no sum would show it, and its products would be
+// subnormal numbers, each of which costs the processor a hundred others.
+const leastFactor = 0x1p-80
+
 // factor is the decay of a range since its end.
-func (t *levelsBlock) factor(z int) float32 { return float32(math.Exp(t.sums[z])) }
+func (t *levelsBlock) factor(z int) float32 {
+	if f := float32(math.Exp(t.sums[z])); f >= leastFactor || f != f {
+		return f
+	}
+	return 0
+}
 
 // level is the level of a range by its slot.
 func (t *levelsBlock) level(z int) int { return min(pairLevels+z, t.most-1) }

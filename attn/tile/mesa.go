@@ -18,7 +18,7 @@ import (
 // Call.Learned[0]. Causal only. The two matrices are one state [H G], and a token's write one update of it. x comes from Steps
 // steps of conjugate gradients (Hestenes & Stiefel 1952) from q over the diagonal.
 //
-// Tokens follow one another: H of every token is at hand in the nearest cache for the many products with it.
+// Tokens follow one another, a few of them side by side (mesablock.go): H is at hand in the nearest cache for the many products with it.
 type Mesa struct {
 	Chunk int // tokens between the states that Forward keeps for Backward, at least 1
 	Steps int // of conjugate gradients, at least 1
@@ -118,6 +118,7 @@ type mesaHead struct {
 	lambda           []float32 // [key dim]
 	decay, key, row  []float32 // e^g, [key dim]; βk; [k v]
 	b, x, r, dir, to []float32 // of the solver, [key dim]
+	block            mesaBlock
 }
 
 // newMesaHead lays one out on s, without its state; mesaFloats counts the same.
@@ -138,7 +139,9 @@ func mesaFloats(s attn.Shape) int {
 	return attn.ScratchFloats(dk, dk, dk, dk+s.ValueDim, dk, dk, dk, dk, dk)
 }
 
-func (m *Mesa) forwardFloats(s attn.Shape) int { return mesaFloats(s) + attn.ScratchFloats(mesaLen(s)) }
+func (m *Mesa) forwardFloats(s attn.Shape) int {
+	return mesaFloats(s) + attn.ScratchFloats(mesaLen(s)) + mesaBlockFloats(s)
+}
 
 func (t *mesaHead) state() kernel.Mat { return kernel.Rows(t.s, t.c.KeyDim+t.c.ValueDim) }
 
@@ -163,12 +166,22 @@ func mesaTask(s *attn.Scratch, a *mesaArgs, task int) {
 			clear(c.Out.Row(t.Row, t.Query0+i, kv*c.Heads/c.KVHeads+h))
 		}
 	}
+	if t.Keys > 1 {
+		t.block.lay(s, c.Shape)
+	}
+	end := 0 // of the block
 	for j := range t.Keys {
+		if t.Keys > 1 && j == end {
+			end += t.blockFrom(j)
+			if end > t.Offset() {
+				t.emitBlock(j)
+			}
+		}
 		if a.records != nil && j%a.Chunk == 0 {
 			copy(a.record(kv, int(a.keys[seg])+j/a.Chunk), t.s)
 		}
 		t.step(j)
-		if i := j - t.Offset(); i >= 0 {
+		if i := j - t.Offset(); i >= 0 && t.Keys == 1 {
 			t.emit(i)
 		}
 	}
@@ -199,6 +212,9 @@ func (t *mesaHead) emit(i int) {
 	}
 }
 
+// mesaExact is the square of a residual that float32 cannot tell from none, beside a right side whose largest element is 1.
+const mesaExact = 1e-16
+
 // solve sets x to the solution of (H + diag(λ)) x = b. Right sides are brought to a largest element of 1: squares of others
 // would overflow.
 func (t *mesaHead) solve(b []float32) {
@@ -226,16 +242,24 @@ func (t *mesaHead) solve(b []float32) {
 		for i, p := range t.dir {
 			t.to[i] += t.lambda[i] * p
 		}
-		alpha := rr / kernel.Dot(t.dir, t.to)
-		if rr < 1e-36 { // exact: every token takes all steps, but 0/0 is none
-			alpha, rr = 0, 1
-		}
-		kernel.Axpy(alpha, t.dir, t.x)
-		kernel.Axpy(-alpha, t.to, t.r)
-		next := kernel.Dot(t.r, t.r)
-		kernel.Scale(next/rr, t.dir)
-		kernel.Axpy(1, t.r, t.dir)
-		rr = next
+		rr = descend(t.x, t.r, t.dir, t.to, rr)
 	}
 	kernel.Scale(top, t.x)
+}
+
+// descend takes a step of x along dir, where to is the matrix times dir: it brings the residual r and dir to the next step, and returns the square of r,
+// of which rr is the one before.
+func descend(x, r, dir, to []float32, rr float32) float32 {
+	alpha := rr / kernel.Dot(dir, to)
+	if rr < mesaExact { // every token takes all steps, but those of subnormal numbers would take most of the time
+		clear(r)
+		clear(dir)
+		alpha, rr = 0, 1
+	}
+	kernel.Axpy(alpha, dir, x)
+	kernel.Axpy(-alpha, to, r)
+	next := kernel.Dot(r, r)
+	kernel.Scale(next/rr, dir)
+	kernel.Axpy(1, r, dir)
+	return next
 }

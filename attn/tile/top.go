@@ -2,40 +2,46 @@ package tile
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"unsafe"
 
 	"attnbench/internal/kernel"
 )
 
-// A Top collects the largest of a row of scores, no more than it has room for. Of equal scores those of lower index are
-// larger, -0 equals +0, and a NaN is smaller than all else. What it holds does not depend on how the row is cut into pieces.
+// A Top collects the largest of a row of scores, no more than it is asked for. Of equal scores those of lower index are
+// larger, -0 equals +0, and a NaN is smaller than all else. What it gives does not depend on how the row is cut into pieces.
+//
+// It has room for more than it must give: only when that is full are the smallest dropped, all at once.
 type Top struct {
-	heap []uint64 // once full, the smallest first; a score's order above, the complement of its index below
-	n    int
+	held  []uint64 // a score's order above, the complement of its index below
+	n, k  int
+	least uint64 // the smallest that was kept when some were dropped: what is smaller is none of the largest; 0 before
 }
 
+// topRoom is the number of scores held.
+func topRoom(k int) int { return k + max(k, 96) }
+
 // TopFloats is the room that a Top of k needs.
-func TopFloats(k int) int { return 2 * k }
+func TopFloats(k int) int { return 2 * topRoom(k) }
 
 // NewTop returns an empty Top for k scores, k at least 1, in memory of TopFloats(k) floats that begins at a multiple of 8 bytes.
 func NewTop(room []float32, k int) Top {
-	return Top{heap: unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(room[:2*k]))), k)}
+	return Top{held: unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(room[:TopFloats(k)]))), topRoom(k)), k: k}
 }
-
-// strip is the number of scores that are compared with the smallest held at once.
-const strip = 64
 
 // rank returns a number that is larger for a larger score.
 func rank(x float32) uint64 {
 	if x != x {
 		return 0
 	}
+	return order(x)
+}
+
+// order is rank of a number.
+func order(x float32) uint64 {
 	b := math.Float32bits(x + 0) // -0 + 0 is +0
-	if b>>31 != 0 {
-		return uint64(^b)
-	}
-	return uint64(b | 1<<31)
+	return uint64(b ^ (uint32(int32(b)>>31) | 1<<31))
 }
 
 func unrank(r uint64) float32 {
@@ -47,29 +53,28 @@ func unrank(r uint64) float32 {
 	return float32(math.NaN())
 }
 
+// strip is the number of scores that are compared with the smallest kept at once.
+const strip = 256
+
 // Take takes scores, of which the first has the given index; indices increase from call to call.
 func (t *Top) Take(scores []float32, first int) {
-	for len(scores) > 0 && t.n < len(t.heap) {
-		t.heap[t.n] = rank(scores[0])<<32 | uint64(^uint32(first))
-		if t.n++; t.n == len(t.heap) {
-			for i := len(t.heap)/2 - 1; i >= 0; i-- {
-				t.sift(i)
-			}
-		}
-		scores, first = scores[1:], first+1
-	}
 	for len(scores) > 0 {
 		n := min(strip, len(scores))
-		least := unrank(t.heap[0] >> 32)
-		if !(kernel.Max(scores[:n]) <= least) { // an equal score has a higher index than all that are held
+		if t.least>>32 == 0 { // none, or a NaN, than which every number is larger
+			n = min(n, len(t.held)-t.n)
 			for i, x := range scores[:n] {
-				if x <= least {
-					continue
-				}
-				if key := rank(x)<<32 | uint64(^uint32(first+i)); key > t.heap[0] {
-					t.heap[0] = key
-					t.sift(0)
-					least = unrank(t.heap[0] >> 32)
+				t.add(x, first+i)
+			}
+		} else {
+			var above [strip / 64]uint64
+			kernel.Above(above[:], scores[:n], unrank(t.least>>32)) // an equal score has a higher index than all that are held
+			for w, m := range above {
+				for ; m != 0; m &= m - 1 {
+					i := w*64 + bits.TrailingZeros64(m)
+					t.held[t.n] = order(scores[i])<<32 | uint64(^uint32(first+i))
+					if t.n++; t.n == len(t.held) {
+						t.drop()
+					}
 				}
 			}
 		}
@@ -77,27 +82,67 @@ func (t *Top) Take(scores []float32, first int) {
 	}
 }
 
-// sift moves element i down to where it belongs.
-func (t *Top) sift(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(t.heap) {
-			return
-		}
-		if c+1 < len(t.heap) && t.heap[c+1] < t.heap[c] {
-			c++
-		}
-		if t.heap[i] <= t.heap[c] {
-			return
-		}
-		t.heap[i], t.heap[c] = t.heap[c], t.heap[i]
-		i = c
+// add takes one score.
+func (t *Top) add(x float32, index int) {
+	key := rank(x)<<32 | uint64(^uint32(index))
+	if key <= t.least {
+		return
+	}
+	t.held[t.n] = key
+	if t.n++; t.n == len(t.held) {
+		t.drop()
 	}
 }
 
-// Sorted writes the indices held, in increasing order, and their scores (unless nil), and returns their number. The Top is empty afterwards.
+// drop leaves the k largest.
+func (t *Top) drop() {
+	if t.n <= t.k {
+		return
+	}
+	for x, k := t.held[:t.n], t.k; ; {
+		n := len(x) - 1
+		a, b, c := x[0], x[n/2], x[n]
+		pivot := max(min(a, b), min(max(a, b), c))
+		switch pivot {
+		case a:
+			x[0], x[n] = c, a
+		case b:
+			x[n/2], x[n] = c, b
+		}
+		j := 0 // the larger ones so far, brought to the front without a branch: none could be foreseen
+		for i, y := range x[:n] {
+			x[i], x[j] = x[j], y
+			_, larger := bits.Sub64(pivot, y, 0)
+			j += int(larger)
+		}
+		x[j], x[n] = x[n], x[j]
+		switch {
+		case j+1 == k:
+			t.n, t.least = t.k, pivot
+			return
+		case j >= k:
+			x = x[:j]
+		default:
+			x, k = x[j+1:], k-j-1
+		}
+	}
+}
+
+// Held writes the indices of the largest in no order, and returns their number. The Top is empty afterwards.
+func (t *Top) Held(index []int32) int {
+	t.drop()
+	n := t.n
+	for i, key := range t.held[:n] {
+		index[i] = int32(^uint32(key))
+	}
+	t.n, t.least = 0, 0
+	return n
+}
+
+// Sorted writes the indices of the largest, in increasing order, and their scores (unless nil), and returns their number. The Top is empty afterwards.
 func (t *Top) Sorted(index []int32, scores []float32) int {
-	held := t.heap[:t.n]
+	t.drop()
+	held := t.held[:t.n]
 	for i, key := range held {
 		held[i] = uint64(^uint32(key))<<32 | key>>32
 	}
@@ -108,6 +153,6 @@ func (t *Top) Sorted(index []int32, scores []float32) int {
 			scores[i] = unrank(key & (1<<32 - 1))
 		}
 	}
-	t.n = 0
+	t.n, t.least = 0, 0
 	return len(held)
 }

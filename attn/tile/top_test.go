@@ -13,7 +13,7 @@ func TestTop(t *testing.T) {
 	values := []float32{-2, -1, float32(math.Copysign(0, -1)), 0, 0.5, 3, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 1e-42, -1e-42}
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.IntRange(1, 70).Draw(t, "k")
-		scores := make([]float32, rapid.IntRange(0, 300).Draw(t, "n"))
+		scores := make([]float32, rapid.IntRange(0, 900).Draw(t, "n"))
 		for i := range scores {
 			scores[i] = values[rapid.IntRange(0, len(values)-1).Draw(t, "score")]
 		}
@@ -41,6 +41,14 @@ func TestTop(t *testing.T) {
 				at += n
 			}
 			index, held := make([]int32, k), make([]float32, k)
+			if rapid.Bool().Draw(t, "unsorted") {
+				n := top.Held(index)
+				slices.Sort(index[:n])
+				if n != len(want) || !slices.EqualFunc(index[:n], want, func(a int32, b int) bool { return int(a) == b }) {
+					t.Fatalf("held %v of %v: want %v", index[:n], scores, want)
+				}
+				continue
+			}
 			n := top.Sorted(index, held)
 			if n != len(want) {
 				t.Fatalf("%d held: want %d", n, len(want))

@@ -193,6 +193,61 @@ def gla_batched(c, chunk):
     return run
 
 
+# The delta rule in chunks (WY form), with S the state before a chunk and G as above, 0 without a decay; q and k have length 1:
+#
+#     (I + tril(β (k kᵀ) e^{Gi-Gj}, -1)) [u, w] = [β v, β e^G k],   v' = u - w S
+#     o = (q e^G) S + tril(q kᵀ e^{Gi-Gj}) v',   S ← e^{G at the end} S + (k e^{G at the end - G})ᵀ v'
+
+
+def delta_parts(q, k, v, beta, g):
+    """What of a chunk, or of many at once, does not depend on the state."""
+    q, k = F.normalize(q, dim=-1) * q.shape[-1] ** -0.5, F.normalize(k, dim=-1)
+    kt = k.transpose(-1, -2)
+    inner, scores, wk, end = k @ kt, q @ kt, k, None
+    if g is not None:
+        sums = g.cumsum(-2)
+        gamma = (sums - sums.transpose(-1, -2)).tril_().exp()
+        last = sums[..., -1:, :]
+        inner, scores, wk, q = inner * gamma, scores * gamma, k * sums.exp(), q * sums.exp()
+        kt, end = (k * (last - sums).exp()).transpose(-1, -2), last.exp()
+    a = (beta * inner).tril(-1) + torch.eye(k.shape[-2], dtype=k.dtype)
+    solved = torch.linalg.solve_triangular(a, torch.cat([beta * v, beta * wk], -1), upper=False, unitriangular=True)
+    return q, kt, scores.tril(), solved[..., :v.shape[-1]], solved[..., v.shape[-1]:], end
+
+
+def delta_step(s, q, kt, scores, u, w, end):
+    """The outputs of a chunk and the state after it."""
+    new = torch.baddbmm(u, w, s, alpha=-1)
+    out = torch.baddbmm(torch.bmm(q, s), scores, new)
+    return out, torch.baddbmm(s if end is None else s * end, kt, new)
+
+
+def delta_loop(c, chunk):
+    """A loop over chunks that carries the state."""
+    def run(q, k, v, beta, g=None):
+        b, h, n, d = q.shape
+        parts = [flat(x).split(chunk, 1) for x in (q, k, v, beta) + (() if g is None else (g,))]
+        out, s = [], q.new_zeros(b * h, d, v.shape[-1])
+        for qc, kc, vc, bc, *gc in zip(*parts):
+            o, s = delta_step(s, *delta_parts(qc, kc, vc, bc, gc[0] if gc else None))
+            out.append(o)
+        return torch.cat(out, 1).unflatten(0, (b, h))
+    return run
+
+
+def delta_batched(c, chunk):
+    """All chunks at once, but for what needs the state."""
+    def run(q, k, v, beta, g=None):
+        b, h, n, d = q.shape
+        parts = delta_parts(*(None if x is None else chunked(x, chunk).flatten(0, 1) for x in (q, k, v, beta, g)))
+        out, s = [], q.new_zeros(b * h, d, v.shape[-1])
+        for one in zip(*(itertools.repeat(None) if x is None else x.unbind(1) for x in parts)):
+            o, s = delta_step(s, *one)
+            out.append(o)
+        return torch.cat(out, 1).unflatten(0, (b, h))
+    return run
+
+
 # The definitions that the forms are held against, in float64.
 
 
@@ -222,10 +277,23 @@ def define_gla(c, q, k, v, g):
     return torch.stack(out, 2)
 
 
+def define_delta(c, q, k, v, beta, g=None):
+    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+    s, out = q.new_zeros(*q.shape[:2], q.shape[-1], v.shape[-1]), []
+    for t in range(c.n):
+        if g is not None:
+            s = g[:, :, t, :, None].exp() * s
+        kt = k[:, :, t]
+        new = beta[:, :, t] * (v[:, :, t] - torch.einsum("bhd,bhde->bhe", kt, s))
+        s = s + kt[..., None] * new[:, :, None, :]
+        out.append(torch.einsum("bhd,bhde->bhe", q[:, :, t], s) / q.shape[-1] ** 0.5)
+    return torch.stack(out, 2)
+
+
 class Form:
     def __init__(self, make, define, kinds="Prefill Train", gate=None, causal=False, window=False, chunks=(), whole=False, blas=False):
         self.make, self.define, self.kinds = make, define, kinds.split()
-        self.gate = gate        # width of g: none, 1 or "dim"
+        self.gate = gate        # none, or width of a decay: 1 or "dim"; "beta": a rate of writing, "beta decay": with a decay of width 1
         self.causal = causal    # computes causal attention only
         self.window = window    # takes :window=
         self.chunks = chunks    # sizes of which the fastest is taken
@@ -245,6 +313,10 @@ FORMS = {
     "torch-gla-batched": Form(gla_batched, define_gla, gate="dim", causal=True, chunks=CHUNKS, whole=True, blas=True),
     "torch-gla-scalar-loop": Form(gla_loop, define_gla, gate=1, causal=True, chunks=CHUNKS, blas=True),
     "torch-gla-scalar-batched": Form(gla_batched, define_gla, gate=1, causal=True, chunks=CHUNKS, whole=True, blas=True),
+    "torch-delta-loop": Form(delta_loop, define_delta, gate="beta", causal=True, chunks=CHUNKS, blas=True),
+    "torch-delta-batched": Form(delta_batched, define_delta, gate="beta", causal=True, chunks=CHUNKS, whole=True, blas=True),
+    "torch-gated-delta-loop": Form(delta_loop, define_delta, gate="beta decay", causal=True, chunks=CHUNKS, blas=True),
+    "torch-gated-delta-batched": Form(delta_batched, define_delta, gate="beta decay", causal=True, chunks=CHUNKS, whole=True, blas=True),
 }
 
 
@@ -292,6 +364,9 @@ class Cell:
         if decode:
             x[1:] = [y.contiguous() for y in x[1:]]
         gate = FORMS[self.form].gate
+        if str(gate).startswith("beta"):
+            x.append(torch.sigmoid(draw(self.n, 1)))
+            gate = 1 if gate == "beta decay" else None
         if gate:
             x.append(F.logsigmoid(draw(self.n, self.dim if gate == "dim" else gate)) / 16)
         return x
@@ -331,7 +406,7 @@ def check():
                 for i, (a, b) in enumerate(zip(got, want)):
                     err = ((a - b).norm() / b.norm()).item()
                     if a.shape != b.shape or not err < 1e-5:
-                        what = f"gradient of {'qkvg'[i - 1]}" if i else "output"
+                        what = f"gradient of {('q', 'k', 'v', 'gate', 'decay')[i - 1]}" if i else "output"
                         sys.exit(f"peers.py: {c.name} chunk={chunk}: {what} is {err:.3g} from its definition: want less than 1e-5")
 
 

@@ -14,6 +14,7 @@ AGAINST = {
     "torch-sdpa": "full", "torch-masked": "sliding", "torch-local": "sliding", "torch-local-loop": "sliding",
     "torch-linear-loop": "linear", "torch-linear-batched": "linear", "torch-gla-loop": "gla", "torch-gla-batched": "gla",
     "torch-gla-scalar-loop": "gla", "torch-gla-scalar-batched": "gla",
+    "torch-delta-loop": "deltanet", "torch-delta-batched": "deltanet", "torch-gated-delta-loop": "gateddeltanet", "torch-gated-delta-batched": "gateddeltanet",
 }
 LINE = re.compile(r"Benchmark(\w+)/mech=([^/]+)(/\S+?batch=\d+)(?:-(\d+))?\s+\d+\s+(.*)")
 SCALE = {"sec/op": 1, "ns/op": 1e-9}
@@ -49,7 +50,7 @@ def main():
             for peer, theirs in mechs.items():
                 form, _, its = peer.partition(":")
                 pairs = [theirs[s][0] / samples[s][0] for s in samples if s in theirs]
-                if AGAINST.get(form) == name and its == option and pairs:
+                if AGAINST.get(form) == name and its in ("", option) and pairs:
                     found.append((statistics.median(pairs), min(pairs), max(pairs), len(pairs), peer))
             roof = [r for _, r in samples.values() if r is not None]
             for i, (mid, low, high, n, peer) in enumerate(sorted(found)):

@@ -41,16 +41,18 @@ while (($#)); do
 done
 cd "$(dirname "$0")/../.."
 
-# cells KIND THREADS OURS PEERS LENGTHS DIMS CAUSAL prints a line for each combination; lists are between commas.
+# cells KINDS THREADS OURS PEERS LENGTHS DIMS CAUSAL prints a line for each combination; lists are between commas.
 cells() {
-	local t n d c
-	for t in ${2//,/ }; do for d in ${6//,/ }; do for n in ${5//,/ }; do for c in ${7//,/ }; do
-		echo "$1 $t $3 $4 $n $d $c"
-	done; done; done; done
+	local k t n d c
+	for k in ${1//,/ }; do for t in ${2//,/ }; do for d in ${6//,/ }; do for n in ${5//,/ }; do for c in ${7//,/ }; do
+		echo "$k $t $3 $4 $n $d $c"
+	done; done; done; done; done
 }
 
 linear=torch-linear-loop,torch-linear-batched
 gla=torch-gla-loop,torch-gla-batched,torch-gla-scalar-loop,torch-gla-scalar-batched
+delta=torch-delta-loop,torch-delta-batched
+gated=torch-gated-delta-loop,torch-gated-delta-batched
 window() { echo "torch-masked:window=$1,torch-local:window=$1,torch-local-loop:window=$1"; }
 
 # grids prints the cells of the grid that was asked for, those of one number of threads together.
@@ -65,6 +67,8 @@ grids() {
 		cells Train 1,2 linear $linear 128 16 true
 		cells Prefill 1,2 gla $gla 128 16 true
 		cells Train 1,2 gla $gla 128 16 true
+		cells Prefill,Train 1,2 deltanet:conv=0 $delta 128 16 true
+		cells Prefill,Train 1,2 gateddeltanet:conv=0 $gated 128 16 true
 		;;
 	small)
 		cells Prefill 1,2 full torch-sdpa 512,2048 64,128 true,false
@@ -75,6 +79,8 @@ grids() {
 		cells Train 1,2 linear $linear 16384 64 true
 		cells Prefill 1,2 gla $gla 16384 64 true
 		cells Train 1,2 gla $gla 16384 64 true
+		cells Prefill,Train 1,2 deltanet:conv=0 $delta 4096 64 true
+		cells Prefill,Train 1,2 gateddeltanet:conv=0 $gated 4096 64 true
 		;;
 	full)
 		cells Prefill 1,2 full torch-sdpa 512,1024,2048,4096,8192,16384 64,128 true,false
@@ -85,6 +91,8 @@ grids() {
 		cells Train 1,2 linear $linear 4096,16384 64,128 true
 		cells Prefill 1,2 gla $gla 4096,16384 64,128 true
 		cells Train 1,2 gla $gla 4096,16384 64,128 true
+		cells Prefill,Train 1,2 deltanet:conv=0 $delta 4096,16384 64,128 true
+		cells Prefill,Train 1,2 gateddeltanet:conv=0 $gated 4096,16384 64,128 true
 		;;
 	*) echo "sidebyside.sh: --grid $grid: want tiny, small or full" >&2 && exit 2 ;;
 	esac

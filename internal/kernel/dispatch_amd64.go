@@ -101,6 +101,22 @@ func sumSquares(x []float32) float32 {
 	return s
 }
 
+func above(bits []uint64, x []float32, least float32) {
+	if level == levelGeneric {
+		aboveGeneric(bits, x, least)
+		return
+	}
+	for ; len(x) > 0; bits = bits[min(strip/64, len(bits)):] {
+		n := min(len(x), strip)
+		if level == levelAVX512 {
+			aboveAVX512(&bits[0], &x[0], n, least)
+		} else {
+			aboveAVX2(&bits[0], &x[0], n, least)
+		}
+		x = x[n:]
+	}
+}
+
 func maxOf(x []float32) float32 {
 	if level == levelGeneric {
 		return maxGeneric(x)

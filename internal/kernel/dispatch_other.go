@@ -18,6 +18,7 @@ func weightsGrad(p, dp, delta []float32)               { weightsGradGeneric(p, d
 func put(tile []float32, masks []uint32, x float32)    { putGeneric(tile, masks, x) }
 func expSum(x []float32, max float32) float32          { return expSumGeneric(x, max) }
 func maxOf(x []float32) float32                        { return maxGeneric(x) }
+func above(bits []uint64, x []float32, least float32)  { aboveGeneric(bits, x, least) }
 func dot(x, y []float32) float32                       { return dotGeneric(x, y) }
 func axpy(a float32, x, y []float32)                   { axpyGeneric(a, x, y) }
 func dots(out, x []float32, m Mat)                     { dotsGeneric(out, x, m) }

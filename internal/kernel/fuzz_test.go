@@ -3,6 +3,7 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -112,6 +113,36 @@ func FuzzELU1(f *testing.F) {
 	})
 }
 
+// FuzzRowMaps feeds raw bits to the other maps of rows.
+func FuzzRowMaps(f *testing.F) {
+	f.Add(uint64(1), uint8(20))
+	f.Add(uint64(2), uint8(64))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			rows, cols := int(n)%9, int(n)
+			sg, src := guardedMat(r, rows, cols, cols+3, func() float32 { return math.Float32frombits(r.Uint32()) })
+			for _, c := range []struct {
+				run  func(dst, src Mat, rows, cols int)
+				want func(float32) float32
+			}{{ReLU, reluGeneric}, {Lost, lostGeneric}} {
+				dg, dst := guardedMat(r, rows, cols, cols+1, normal(r))
+				c.run(dst, src, rows, cols)
+				for i := range rows {
+					for j := range cols {
+						x := src.Data[i*src.Row+j]
+						got, want := dst.Data[i*dst.Row+j], c.want(x)
+						if !same(got, want) && !(math.Abs(float64(got-want)) <= 1.5e-6*math.Abs(float64(want))) {
+							t.Fatalf("f(%v) = %v, want %v", x, got, want)
+						}
+					}
+				}
+				dg.unhurt(t, inside(cols, cols+1))
+			}
+			sg.unhurt(t, func(int) bool { return false })
+		})
+	})
+}
+
 // FuzzDecayWeights compares every level with the generic loop for decays of any strength.
 func FuzzDecayWeights(f *testing.F) {
 	f.Add(uint64(1), uint8(64), float32(1))
@@ -140,6 +171,60 @@ func FuzzDecayWeights(f *testing.F) {
 				}
 			}
 			ag.unhurt(t, inside(n, n+5))
+		})
+	})
+}
+
+// FuzzSquares compares every level with the generic loop.
+func FuzzSquares(f *testing.F) {
+	for n := range uint8(35) {
+		f.Add(uint64(n), n/3, n)
+	}
+	f.Add(uint64(3), uint8(2), uint8(130))
+	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8) {
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			rows, n := int(m)%20, int(n)%140
+			cols := n * (n + 1) / 2
+			sg, src := guardedMat(r, rows, n, n+r.IntN(9), normal(r))
+			dg, dst := guardedMat(r, rows, cols, cols+r.IntN(9), normal(r))
+			want := append([]float32(nil), dst.Data...)
+			Squares(dst, src, 0.25, rows, n)
+			if rows > 0 && n > 0 {
+				squaresGeneric(Rows(want, dst.Row), src, 0.25, 0.25*math.Sqrt2, rows, n)
+			}
+			for i, x := range want {
+				if !near(dst.Data[i], x, 3e-7) {
+					t.Fatalf("%d rows of %d: number %d is %v, want %v", rows, n, i, dst.Data[i], x)
+				}
+			}
+			sg.unhurt(t, func(int) bool { return false })
+			dg.unhurt(t, inside(cols, max(1, dst.Row)))
+		})
+	})
+}
+
+// FuzzAbove feeds raw bits and compares every level with the generic loop.
+func FuzzAbove(f *testing.F) {
+	for n := range uint8(131) {
+		f.Add(uint64(n), n, float32(n%3)-1)
+	}
+	f.Add(uint64(1), uint8(255), float32(math.NaN()))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8, least float32) {
+		fuzzLevels(t, seed, func(r *rand.Rand) {
+			g := guardedSlice(r, int(n), func() float32 {
+				if r.IntN(3) == 0 {
+					return least
+				}
+				return math.Float32frombits(r.Uint32())
+			})
+			got, want := []uint64{1, 2, 3, 4, 5, 6}, make([]uint64, 6)
+			Above(got[1:5], g.x, least)
+			aboveGeneric(want[1:], g.x, least)
+			want[0], want[5] = 1, 6
+			if !slices.Equal(got, want) {
+				t.Fatalf("%v above %v: %x, want %x", g.x, least, got, want)
+			}
+			g.unhurt(t, nil)
 		})
 	})
 }

@@ -163,6 +163,14 @@ func expSumGeneric(x []float32, max float32) float32 {
 	return sum
 }
 
+func aboveGeneric(bits []uint64, x []float32, least float32) {
+	for i, y := range x {
+		if y > least {
+			bits[i/64] |= 1 << (i % 64)
+		}
+	}
+}
+
 func maxGeneric(x []float32) float32 {
 	m := NegInf
 	for _, v := range x {

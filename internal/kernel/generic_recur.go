@@ -1,17 +1,23 @@
 package kernel
 
 func mapRowsGeneric(which int, dst, src Mat, rows, cols int) {
+	f := [...]func(float32) float32{elu1Generic, expGeneric, reluGeneric, lostGeneric}[which]
 	for r := range rows {
 		d, s := dst.Data[r*dst.Row:][:cols], src.Data[r*src.Row:][:cols]
 		for i, x := range s {
-			switch {
-			case which == elu1Map:
-				d[i] = elu1Generic(x)
-			default:
-				d[i] = expGeneric(x)
-			}
+			d[i] = f(x)
 		}
 	}
+}
+
+func reluGeneric(x float32) float32 { return max(x, 0) }
+
+func lostGeneric(x float32) float32 {
+	if !(-0.25 < x && x < 0.25) {
+		return 1 - expGeneric(x)
+	}
+	q := x * x
+	return -x * (1 + x*(1./2) + q*(1./6+x*(1./24)+q*(1./120+x*(1./720)+q*(1./5040))))
 }
 
 func elu1Generic(x float32) float32 {
@@ -29,6 +35,18 @@ func packELU1Generic(dst, sums []float32, src Mat, rows int) {
 			sums[c] += d[r]
 		}
 		clear(d[rows:])
+	}
+}
+
+func squaresGeneric(dst, src Mat, unit, root float32, rows, n int) {
+	for r := range rows {
+		x, f := src.Data[r*src.Row:][:n], dst.Data[r*dst.Row:]
+		for ; len(x) > 0; x, f = x[1:], f[len(x):] {
+			for b, y := range x {
+				f[b] = root * x[0] * y
+			}
+			f[0] = unit * x[0] * x[0]
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // ELU1 computes dst[r][c] = elu(src[r][c]) + 1, that is x+1 above 0 and e^x below, for r < rows, c < cols: the feature
 // map of linear attention. dst may be src.
 func ELU1(dst, src Mat, rows, cols int) { mapRows(elu1Map, dst, src, rows, cols) }
@@ -19,6 +21,14 @@ func PackELU1(dst, sums []float32, src Mat, rows int) {
 	}
 }
 
+// Squares computes the features whose products are squares of products, unit·√2·x_a x_b for each a in turn and b > a, behind unit·x_a²: of the n
+// numbers x of a row of src n(n+1)/2 numbers of one of dst.
+func Squares(dst, src Mat, unit float32, rows, n int) {
+	if part(dst, rows, n*(n+1)/2) && part(src, rows, n) {
+		squares(dst, src, unit, unit*math.Sqrt2, rows, n)
+	}
+}
+
 // CopyFinite is Copy, and reports whether all numbers are finite.
 func CopyFinite(dst, src Mat, rows, cols int) bool {
 	if !part(dst, rows, cols) || !part(src, rows, cols) {
@@ -30,9 +40,18 @@ func CopyFinite(dst, src Mat, rows, cols int) bool {
 // ExpRows computes dst[r][c] = e^src[r][c] for r < rows, c < cols; dst may be src.
 func ExpRows(dst, src Mat, rows, cols int) { mapRows(expMap, dst, src, rows, cols) }
 
+// ReLU computes dst[r][c] = max(src[r][c], 0) for r < rows, c < cols, NaN staying NaN; dst may be src.
+func ReLU(dst, src Mat, rows, cols int) { mapRows(reluMap, dst, src, rows, cols) }
+
+// Lost computes dst[r][c] = 1 - e^src[r][c] for r < rows, c < cols: what a log decay of at most 0 loses, to 8e-7 of itself also near 0. dst may
+// be src.
+func Lost(dst, src Mat, rows, cols int) { mapRows(lostMap, dst, src, rows, cols) }
+
 const (
 	elu1Map = iota
 	expMap
+	reluMap
+	lostMap
 )
 
 func mapRows(which int, dst, src Mat, rows, cols int) {

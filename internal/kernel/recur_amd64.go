@@ -19,10 +19,25 @@ func elu1AVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
 //go:noescape
 func expRowsAVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
 
+// reluAVX2 is ReLU for rows > 0; strides in bytes.
+//
+//go:noescape
+func reluAVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+
+// lostAVX2 is Lost for rows > 0; strides in bytes.
+//
+//go:noescape
+func lostAVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+
 // elu1GradAVX2 computes d *= min(f, 1).
 //
 //go:noescape
 func elu1GradAVX2(f *float32, d *float32, n int)
+
+// squaresAVX2 is Squares for rows and n > 0, root = √2·unit; strides in bytes.
+//
+//go:noescape
+func squaresAVX2(dst *float32, dld int, src *float32, sld int, rows int, n int, unit float32, root float32)
 
 // copyFiniteAVX2 is CopyFinite for rows > 0: the result is 0 or NaN; strides in bytes.
 //
@@ -84,10 +99,25 @@ func elu1AVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int
 //go:noescape
 func expRowsAVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int)
 
+// reluAVX512 is ReLU for rows > 0; strides in bytes.
+//
+//go:noescape
+func reluAVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+
+// lostAVX512 is Lost for rows > 0; strides in bytes.
+//
+//go:noescape
+func lostAVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+
 // elu1GradAVX512 computes d *= min(f, 1).
 //
 //go:noescape
 func elu1GradAVX512(f *float32, d *float32, n int)
+
+// squaresAVX512 is Squares for rows and n > 0, root = √2·unit; strides in bytes.
+//
+//go:noescape
+func squaresAVX512(dst *float32, dld int, src *float32, sld int, rows int, n int, unit float32, root float32)
 
 // copyFiniteAVX512 is CopyFinite for rows > 0: the result is 0 or NaN; strides in bytes.
 //

@@ -1327,6 +1327,415 @@ DATA c42b17217<>+56(SB)/4, $0x42b17217
 DATA c42b17217<>+60(SB)/4, $0x42b17217
 GLOBL c42b17217<>(SB), RODATA|NOPTR, $64
 
+// func reluAVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+// Requires: AVX
+TEXT ·reluAVX2(SB), NOSPLIT, $0-48
+	VXORPS Y0, Y0, Y0
+	MOVQ   dst+0(FP), AX
+	MOVQ   src+16(FP), CX
+	MOVQ   dld+8(FP), DX
+	MOVQ   sld+24(FP), BX
+	MOVQ   rows+32(FP), SI
+
+row:
+	MOVQ cols+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+	SUBQ $0x00000010, DI
+	JL   manyend
+
+many:
+	VMOVUPS (R9), Y1
+	VMOVUPS 32(R9), Y2
+	VMAXPS  Y1, Y0, Y1
+	VMAXPS  Y2, Y0, Y2
+	VMOVUPS Y1, (R8)
+	VMOVUPS Y2, 32(R8)
+	ADDQ    $0x00000040, R8
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, DI
+	JGE     many
+
+manyend:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000008, DI
+	JL   oneend
+
+one:
+	VMOVUPS (R9), Y1
+	VMAXPS  Y1, Y0, Y1
+	VMOVUPS Y1, (R8)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000020, R9
+	SUBQ    $0x00000008, DI
+	JGE     one
+
+oneend:
+	ADDQ       $0x00000008, DI
+	JZ         done
+	LEAQ       tail<>+32(SB), R10
+	NEGQ       DI
+	VMOVUPS    (R10)(DI*4), Y1
+	VMASKMOVPS (R9), Y1, Y2
+	VMAXPS     Y2, Y0, Y2
+	VMASKMOVPS Y2, Y1, (R8)
+
+done:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func lostAVX2(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·lostAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ dld+8(FP), DX
+	MOVQ sld+24(FP), BX
+	MOVQ rows+32(FP), SI
+
+row:
+	MOVQ cols+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+	SUBQ $0x00000010, DI
+	JL   manyend
+
+many:
+	VMOVUPS      (R9), Y0
+	VMOVUPS      32(R9), Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y1, Y3
+	VMOVAPS      Y2, Y4
+	VMOVAPS      Y3, Y5
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y2, Y8
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y6
+	VCVTPS2DQ    Y6, Y10
+	VROUNDPS     $0x08, Y6, Y6
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y3, Y9
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y7
+	VCVTPS2DQ    Y7, Y11
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS c3f318000<>+0(SB), Y6, Y2
+	VFNMADD231PS cb95e8083<>+0(SB), Y6, Y2
+	VFNMADD231PS c3f318000<>+0(SB), Y7, Y3
+	VFNMADD231PS cb95e8083<>+0(SB), Y7, Y3
+	VMOVUPS      c39506967<>+0(SB), Y6
+	VMOVUPS      c39506967<>+0(SB), Y7
+	VFMADD213PS  c3ab743ce<>+0(SB), Y2, Y6
+	VFMADD213PS  c3ab743ce<>+0(SB), Y3, Y7
+	VFMADD213PS  c3c088908<>+0(SB), Y2, Y6
+	VFMADD213PS  c3c088908<>+0(SB), Y3, Y7
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y2, Y6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y3, Y7
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y2, Y6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y3, Y7
+	VFMADD213PS  c3f000000<>+0(SB), Y2, Y6
+	VFMADD213PS  c3f000000<>+0(SB), Y3, Y7
+	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  Y2, Y12, Y6
+	VADDPS       c3f800000<>+0(SB), Y6, Y6
+	VMULPS       Y3, Y3, Y2
+	VFMADD213PS  Y3, Y2, Y7
+	VADDPS       c3f800000<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       Y10, Y6, Y6
+	VANDPS       Y8, Y6, Y2
+	VPSLLD       $0x17, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	VANDPS       Y9, Y7, Y3
+	VMOVUPS      c7f800000<>+0(SB), Y6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y6, Y2, Y2
+	VMOVUPS      c7f800000<>+0(SB), Y4
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y5, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VMOVUPS      c39500d01<>+0(SB), Y4
+	VMOVUPS      c39500d01<>+0(SB), Y5
+	VFMADD213PS  c3ab60b61<>+0(SB), Y0, Y4
+	VFMADD213PS  c3ab60b61<>+0(SB), Y1, Y5
+	VFMADD213PS  c3c088889<>+0(SB), Y0, Y4
+	VFMADD213PS  c3c088889<>+0(SB), Y1, Y5
+	VFMADD213PS  c3d2aaaab<>+0(SB), Y0, Y4
+	VFMADD213PS  c3d2aaaab<>+0(SB), Y1, Y5
+	VFMADD213PS  c3e2aaaab<>+0(SB), Y0, Y4
+	VFMADD213PS  c3e2aaaab<>+0(SB), Y1, Y5
+	VFMADD213PS  c3f000000<>+0(SB), Y0, Y4
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y5
+	VFMADD213PS  c3f800000<>+0(SB), Y0, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y1, Y5
+	VMULPS       Y0, Y4, Y4
+	VANDPS       c7fffffff<>+0(SB), Y0, Y6
+	VMOVUPS      c3f800000<>+0(SB), Y0
+	VSUBPS       Y2, Y0, Y0
+	VXORPS       c80000000<>+0(SB), Y4, Y4
+	VCMPPS       $0x11, c3e800000<>+0(SB), Y6, Y2
+	VBLENDVPS    Y2, Y4, Y0, Y0
+	VMULPS       Y1, Y5, Y5
+	VANDPS       c7fffffff<>+0(SB), Y1, Y2
+	VMOVUPS      c3f800000<>+0(SB), Y1
+	VSUBPS       Y3, Y1, Y1
+	VXORPS       c80000000<>+0(SB), Y5, Y5
+	VCMPPS       $0x11, c3e800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y1, Y1
+	VMOVUPS      Y0, (R8)
+	VMOVUPS      Y1, 32(R8)
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R9
+	SUBQ         $0x00000010, DI
+	JGE          many
+
+manyend:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000008, DI
+	JL   oneend
+
+one:
+	VMOVUPS      (R9), Y0
+	VMOVAPS      Y0, Y1
+	VMOVAPS      Y1, Y2
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y1, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y3, Y5
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS c3f318000<>+0(SB), Y3, Y1
+	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y1
+	VMOVUPS      c39506967<>+0(SB), Y3
+	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y3
+	VFMADD213PS  c3c088908<>+0(SB), Y1, Y3
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y3
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y6
+	VFMADD213PS  Y1, Y6, Y3
+	VADDPS       c3f800000<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VANDPS       Y4, Y3, Y1
+	VMOVUPS      c7f800000<>+0(SB), Y3
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VMOVUPS      c39500d01<>+0(SB), Y2
+	VFMADD213PS  c3ab60b61<>+0(SB), Y0, Y2
+	VFMADD213PS  c3c088889<>+0(SB), Y0, Y2
+	VFMADD213PS  c3d2aaaab<>+0(SB), Y0, Y2
+	VFMADD213PS  c3e2aaaab<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f000000<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f800000<>+0(SB), Y0, Y2
+	VMULPS       Y0, Y2, Y2
+	VANDPS       c7fffffff<>+0(SB), Y0, Y3
+	VMOVUPS      c3f800000<>+0(SB), Y0
+	VSUBPS       Y1, Y0, Y0
+	VXORPS       c80000000<>+0(SB), Y2, Y2
+	VCMPPS       $0x11, c3e800000<>+0(SB), Y3, Y1
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, (R8)
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000020, R9
+	SUBQ         $0x00000008, DI
+	JGE          one
+
+oneend:
+	ADDQ         $0x00000008, DI
+	JZ           done
+	LEAQ         tail<>+32(SB), R10
+	NEGQ         DI
+	VMOVUPS      (R10)(DI*4), Y0
+	VMASKMOVPS   (R9), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VMOVAPS      Y2, Y3
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y2, Y5
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y4, Y6
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y2
+	VMOVUPS      c39506967<>+0(SB), Y4
+	VFMADD213PS  c3ab743ce<>+0(SB), Y2, Y4
+	VFMADD213PS  c3c088908<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f000000<>+0(SB), Y2, Y4
+	VMULPS       Y2, Y2, Y7
+	VFMADD213PS  Y2, Y7, Y4
+	VADDPS       c3f800000<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y4, Y4
+	VANDPS       Y5, Y4, Y2
+	VMOVUPS      c7f800000<>+0(SB), Y4
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Y3, Y3
+	VBLENDVPS    Y3, Y4, Y2, Y2
+	VMOVUPS      c39500d01<>+0(SB), Y3
+	VFMADD213PS  c3ab60b61<>+0(SB), Y1, Y3
+	VFMADD213PS  c3c088889<>+0(SB), Y1, Y3
+	VFMADD213PS  c3d2aaaab<>+0(SB), Y1, Y3
+	VFMADD213PS  c3e2aaaab<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f800000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y3, Y3
+	VANDPS       c7fffffff<>+0(SB), Y1, Y4
+	VMOVUPS      c3f800000<>+0(SB), Y1
+	VSUBPS       Y2, Y1, Y1
+	VXORPS       c80000000<>+0(SB), Y3, Y3
+	VCMPPS       $0x11, c3e800000<>+0(SB), Y4, Y2
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (R8)
+
+done:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+DATA c39500d01<>+0(SB)/4, $0x39500d01
+DATA c39500d01<>+4(SB)/4, $0x39500d01
+DATA c39500d01<>+8(SB)/4, $0x39500d01
+DATA c39500d01<>+12(SB)/4, $0x39500d01
+DATA c39500d01<>+16(SB)/4, $0x39500d01
+DATA c39500d01<>+20(SB)/4, $0x39500d01
+DATA c39500d01<>+24(SB)/4, $0x39500d01
+DATA c39500d01<>+28(SB)/4, $0x39500d01
+DATA c39500d01<>+32(SB)/4, $0x39500d01
+DATA c39500d01<>+36(SB)/4, $0x39500d01
+DATA c39500d01<>+40(SB)/4, $0x39500d01
+DATA c39500d01<>+44(SB)/4, $0x39500d01
+DATA c39500d01<>+48(SB)/4, $0x39500d01
+DATA c39500d01<>+52(SB)/4, $0x39500d01
+DATA c39500d01<>+56(SB)/4, $0x39500d01
+DATA c39500d01<>+60(SB)/4, $0x39500d01
+GLOBL c39500d01<>(SB), RODATA|NOPTR, $64
+
+DATA c3ab60b61<>+0(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+4(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+8(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+12(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+16(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+20(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+24(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+28(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+32(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+36(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+40(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+44(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+48(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+52(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+56(SB)/4, $0x3ab60b61
+DATA c3ab60b61<>+60(SB)/4, $0x3ab60b61
+GLOBL c3ab60b61<>(SB), RODATA|NOPTR, $64
+
+DATA c3c088889<>+0(SB)/4, $0x3c088889
+DATA c3c088889<>+4(SB)/4, $0x3c088889
+DATA c3c088889<>+8(SB)/4, $0x3c088889
+DATA c3c088889<>+12(SB)/4, $0x3c088889
+DATA c3c088889<>+16(SB)/4, $0x3c088889
+DATA c3c088889<>+20(SB)/4, $0x3c088889
+DATA c3c088889<>+24(SB)/4, $0x3c088889
+DATA c3c088889<>+28(SB)/4, $0x3c088889
+DATA c3c088889<>+32(SB)/4, $0x3c088889
+DATA c3c088889<>+36(SB)/4, $0x3c088889
+DATA c3c088889<>+40(SB)/4, $0x3c088889
+DATA c3c088889<>+44(SB)/4, $0x3c088889
+DATA c3c088889<>+48(SB)/4, $0x3c088889
+DATA c3c088889<>+52(SB)/4, $0x3c088889
+DATA c3c088889<>+56(SB)/4, $0x3c088889
+DATA c3c088889<>+60(SB)/4, $0x3c088889
+GLOBL c3c088889<>(SB), RODATA|NOPTR, $64
+
+DATA c3d2aaaab<>+0(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+4(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+8(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+12(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+16(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+20(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+24(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+28(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+32(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+36(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+40(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+44(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+48(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+52(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+56(SB)/4, $0x3d2aaaab
+DATA c3d2aaaab<>+60(SB)/4, $0x3d2aaaab
+GLOBL c3d2aaaab<>(SB), RODATA|NOPTR, $64
+
+DATA c3e2aaaab<>+0(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+4(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+8(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+12(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+16(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+20(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+24(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+28(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+32(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+36(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+40(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+44(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+48(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+52(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+56(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+60(SB)/4, $0x3e2aaaab
+GLOBL c3e2aaaab<>(SB), RODATA|NOPTR, $64
+
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+DATA c7fffffff<>+32(SB)/4, $0x7fffffff
+DATA c7fffffff<>+36(SB)/4, $0x7fffffff
+DATA c7fffffff<>+40(SB)/4, $0x7fffffff
+DATA c7fffffff<>+44(SB)/4, $0x7fffffff
+DATA c7fffffff<>+48(SB)/4, $0x7fffffff
+DATA c7fffffff<>+52(SB)/4, $0x7fffffff
+DATA c7fffffff<>+56(SB)/4, $0x7fffffff
+DATA c7fffffff<>+60(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+DATA c80000000<>+32(SB)/4, $0x80000000
+DATA c80000000<>+36(SB)/4, $0x80000000
+DATA c80000000<>+40(SB)/4, $0x80000000
+DATA c80000000<>+44(SB)/4, $0x80000000
+DATA c80000000<>+48(SB)/4, $0x80000000
+DATA c80000000<>+52(SB)/4, $0x80000000
+DATA c80000000<>+56(SB)/4, $0x80000000
+DATA c80000000<>+60(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $64
+
+DATA c3e800000<>+0(SB)/4, $0x3e800000
+DATA c3e800000<>+4(SB)/4, $0x3e800000
+DATA c3e800000<>+8(SB)/4, $0x3e800000
+DATA c3e800000<>+12(SB)/4, $0x3e800000
+DATA c3e800000<>+16(SB)/4, $0x3e800000
+DATA c3e800000<>+20(SB)/4, $0x3e800000
+DATA c3e800000<>+24(SB)/4, $0x3e800000
+DATA c3e800000<>+28(SB)/4, $0x3e800000
+DATA c3e800000<>+32(SB)/4, $0x3e800000
+DATA c3e800000<>+36(SB)/4, $0x3e800000
+DATA c3e800000<>+40(SB)/4, $0x3e800000
+DATA c3e800000<>+44(SB)/4, $0x3e800000
+DATA c3e800000<>+48(SB)/4, $0x3e800000
+DATA c3e800000<>+52(SB)/4, $0x3e800000
+DATA c3e800000<>+56(SB)/4, $0x3e800000
+DATA c3e800000<>+60(SB)/4, $0x3e800000
+GLOBL c3e800000<>(SB), RODATA|NOPTR, $64
+
 // func elu1GradAVX2(f *float32, d *float32, n int)
 // Requires: AVX
 TEXT ·elu1GradAVX2(SB), NOSPLIT, $0-24
@@ -1392,6 +1801,65 @@ oneend:
 	VMASKMOVPS Y3, Y1, (CX)
 
 done:
+	VZEROUPPER
+	RET
+
+// func squaresAVX2(dst *float32, dld int, src *float32, sld int, rows int, n int, unit float32, root float32)
+// Requires: AVX
+TEXT ·squaresAVX2(SB), NOSPLIT, $0-56
+	VBROADCASTSS root+52(FP), Y1
+	VMOVSS       unit+48(FP), X0
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+16(FP), CX
+	MOVQ         dld+8(FP), DX
+	MOVQ         sld+24(FP), BX
+	MOVQ         rows+32(FP), SI
+
+row:
+	MOVQ n+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+
+number:
+	MOVQ         R8, R10
+	MOVQ         R9, R11
+	MOVQ         DI, R12
+	VBROADCASTSS (R9), Y2
+	VMULSS       X2, X0, X3
+	VMULSS       X2, X3, X3
+	VMULPS       Y1, Y2, Y2
+	SUBQ         $0x00000008, R12
+	JL           oneend
+
+one:
+	VMOVUPS (R11), Y4
+	VMULPS  Y2, Y4, Y4
+	VMOVUPS Y4, (R10)
+	ADDQ    $0x00000020, R10
+	ADDQ    $0x00000020, R11
+	SUBQ    $0x00000008, R12
+	JGE     one
+
+oneend:
+	ADDQ       $0x00000008, R12
+	JZ         done
+	LEAQ       tail<>+32(SB), R13
+	NEGQ       R12
+	VMOVUPS    (R13)(R12*4), Y4
+	VMASKMOVPS (R11), Y4, Y5
+	VMULPS     Y2, Y5, Y5
+	VMASKMOVPS Y5, Y4, (R10)
+
+done:
+	VMOVSS X3, (R8)
+	LEAQ   (R8)(DI*4), R8
+	ADDQ   $0x04, R9
+	DECQ   DI
+	JNZ    number
+	ADDQ   DX, AX
+	ADDQ   BX, CX
+	DECQ   SI
+	JNZ    row
 	VZEROUPPER
 	RET
 
@@ -1813,24 +2281,6 @@ oneend:
 done:
 	VZEROUPPER
 	RET
-
-DATA c7fffffff<>+0(SB)/4, $0x7fffffff
-DATA c7fffffff<>+4(SB)/4, $0x7fffffff
-DATA c7fffffff<>+8(SB)/4, $0x7fffffff
-DATA c7fffffff<>+12(SB)/4, $0x7fffffff
-DATA c7fffffff<>+16(SB)/4, $0x7fffffff
-DATA c7fffffff<>+20(SB)/4, $0x7fffffff
-DATA c7fffffff<>+24(SB)/4, $0x7fffffff
-DATA c7fffffff<>+28(SB)/4, $0x7fffffff
-DATA c7fffffff<>+32(SB)/4, $0x7fffffff
-DATA c7fffffff<>+36(SB)/4, $0x7fffffff
-DATA c7fffffff<>+40(SB)/4, $0x7fffffff
-DATA c7fffffff<>+44(SB)/4, $0x7fffffff
-DATA c7fffffff<>+48(SB)/4, $0x7fffffff
-DATA c7fffffff<>+52(SB)/4, $0x7fffffff
-DATA c7fffffff<>+56(SB)/4, $0x7fffffff
-DATA c7fffffff<>+60(SB)/4, $0x7fffffff
-GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
 
 // func cumulateAVX2(q *float32, qld int, e *float32, eld int, rows int, cols int, total *float32)
 // Requires: AVX
@@ -4213,6 +4663,259 @@ done:
 	VZEROUPPER
 	RET
 
+// func reluAVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+// Requires: AVX, AVX512F
+TEXT ·reluAVX512(SB), NOSPLIT, $0-48
+	VPXORD Z0, Z0, Z0
+	MOVQ   dst+0(FP), AX
+	MOVQ   src+16(FP), CX
+	MOVQ   dld+8(FP), DX
+	MOVQ   sld+24(FP), BX
+	MOVQ   rows+32(FP), SI
+
+row:
+	MOVQ cols+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+	SUBQ $0x00000020, DI
+	JL   manyend
+
+many:
+	VMOVUPS (R9), Z1
+	VMOVUPS 64(R9), Z2
+	VMAXPS  Z1, Z0, Z1
+	VMAXPS  Z2, Z0, Z2
+	VMOVUPS Z1, (R8)
+	VMOVUPS Z2, 64(R8)
+	ADDQ    $0x00000080, R8
+	ADDQ    $0x00000080, R9
+	SUBQ    $0x00000020, DI
+	JGE     many
+
+manyend:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000010, DI
+	JL   oneend
+
+one:
+	VMOVUPS (R9), Z1
+	VMAXPS  Z1, Z0, Z1
+	VMOVUPS Z1, (R8)
+	ADDQ    $0x00000040, R8
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, DI
+	JGE     one
+
+oneend:
+	ADDQ         $0x00000010, DI
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z1
+	VPBROADCASTD DI, Z2
+	VPCMPUD      $0x01, Z2, Z1, K1
+	VMOVUPS.Z    (R9), K1, Z1
+	VMAXPS       Z1, Z0, Z1
+	VMOVUPS      Z1, K1, (R8)
+
+done:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func lostAVX512(dst *float32, dld int, src *float32, sld int, rows int, cols int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·lostAVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+16(FP), CX
+	MOVQ dld+8(FP), DX
+	MOVQ sld+24(FP), BX
+	MOVQ rows+32(FP), SI
+
+row:
+	MOVQ cols+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+	SUBQ $0x00000020, DI
+	JL   manyend
+
+many:
+	VMOVUPS      (R9), Z0
+	VMOVUPS      64(R9), Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z1, Z3
+	VMOVAPS      Z2, Z4
+	VMOVAPS      Z3, Z5
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z2, K1
+	VMULPS       c3fb8aa3b<>+0(SB), Z2, Z6
+	VRNDSCALEPS  $0x08, Z6, Z6
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z3, K2
+	VMULPS       c3fb8aa3b<>+0(SB), Z3, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS c3f318000<>+0(SB), Z6, Z2
+	VFNMADD231PS cb95e8083<>+0(SB), Z6, Z2
+	VFNMADD231PS c3f318000<>+0(SB), Z7, Z3
+	VFNMADD231PS cb95e8083<>+0(SB), Z7, Z3
+	VMOVUPS      c39506967<>+0(SB), Z8
+	VMOVUPS      c39506967<>+0(SB), Z9
+	VFMADD213PS  c3ab743ce<>+0(SB), Z2, Z8
+	VFMADD213PS  c3ab743ce<>+0(SB), Z3, Z9
+	VFMADD213PS  c3c088908<>+0(SB), Z2, Z8
+	VFMADD213PS  c3c088908<>+0(SB), Z3, Z9
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z2, Z8
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z3, Z9
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z2, Z8
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z3, Z9
+	VFMADD213PS  c3f000000<>+0(SB), Z2, Z8
+	VFMADD213PS  c3f000000<>+0(SB), Z3, Z9
+	VMULPS       Z2, Z2, Z10
+	VFMADD213PS  Z2, Z10, Z8
+	VADDPS       c3f800000<>+0(SB), Z8, Z8
+	VMULPS       Z3, Z3, Z2
+	VFMADD213PS  Z3, Z2, Z9
+	VADDPS       c3f800000<>+0(SB), Z9, Z9
+	VSCALEFPS.Z  Z6, Z8, K1, Z2
+	VSCALEFPS.Z  Z7, Z9, K2, Z3
+	VMOVUPS      c7f800000<>+0(SB), Z6
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Z4, K1
+	VMOVAPS      Z6, K1, Z2
+	VMOVUPS      c7f800000<>+0(SB), Z4
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Z5, K1
+	VMOVAPS      Z4, K1, Z3
+	VMOVUPS      c39500d01<>+0(SB), Z4
+	VMOVUPS      c39500d01<>+0(SB), Z5
+	VFMADD213PS  c3ab60b61<>+0(SB), Z0, Z4
+	VFMADD213PS  c3ab60b61<>+0(SB), Z1, Z5
+	VFMADD213PS  c3c088889<>+0(SB), Z0, Z4
+	VFMADD213PS  c3c088889<>+0(SB), Z1, Z5
+	VFMADD213PS  c3d2aaaab<>+0(SB), Z0, Z4
+	VFMADD213PS  c3d2aaaab<>+0(SB), Z1, Z5
+	VFMADD213PS  c3e2aaaab<>+0(SB), Z0, Z4
+	VFMADD213PS  c3e2aaaab<>+0(SB), Z1, Z5
+	VFMADD213PS  c3f000000<>+0(SB), Z0, Z4
+	VFMADD213PS  c3f000000<>+0(SB), Z1, Z5
+	VFMADD213PS  c3f800000<>+0(SB), Z0, Z4
+	VFMADD213PS  c3f800000<>+0(SB), Z1, Z5
+	VMULPS       Z0, Z4, Z4
+	VANDPS       c7fffffff<>+0(SB), Z0, Z6
+	VMOVUPS      c3f800000<>+0(SB), Z0
+	VSUBPS       Z2, Z0, Z0
+	VXORPS       c80000000<>+0(SB), Z4, Z4
+	VCMPPS       $0x11, c3e800000<>+0(SB), Z6, K1
+	VMOVAPS      Z4, K1, Z0
+	VMULPS       Z1, Z5, Z5
+	VANDPS       c7fffffff<>+0(SB), Z1, Z2
+	VMOVUPS      c3f800000<>+0(SB), Z1
+	VSUBPS       Z3, Z1, Z1
+	VXORPS       c80000000<>+0(SB), Z5, Z5
+	VCMPPS       $0x11, c3e800000<>+0(SB), Z2, K1
+	VMOVAPS      Z5, K1, Z1
+	VMOVUPS      Z0, (R8)
+	VMOVUPS      Z1, 64(R8)
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x00000080, R9
+	SUBQ         $0x00000020, DI
+	JGE          many
+
+manyend:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000010, DI
+	JL   oneend
+
+one:
+	VMOVUPS      (R9), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z1, Z2
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z1, K1
+	VMULPS       c3fb8aa3b<>+0(SB), Z1, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS c3f318000<>+0(SB), Z3, Z1
+	VFNMADD231PS cb95e8083<>+0(SB), Z3, Z1
+	VMOVUPS      c39506967<>+0(SB), Z4
+	VFMADD213PS  c3ab743ce<>+0(SB), Z1, Z4
+	VFMADD213PS  c3c088908<>+0(SB), Z1, Z4
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z1, Z4
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z1, Z4
+	VFMADD213PS  c3f000000<>+0(SB), Z1, Z4
+	VMULPS       Z1, Z1, Z5
+	VFMADD213PS  Z1, Z5, Z4
+	VADDPS       c3f800000<>+0(SB), Z4, Z4
+	VSCALEFPS.Z  Z3, Z4, K1, Z1
+	VMOVUPS      c7f800000<>+0(SB), Z3
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Z2, K1
+	VMOVAPS      Z3, K1, Z1
+	VMOVUPS      c39500d01<>+0(SB), Z2
+	VFMADD213PS  c3ab60b61<>+0(SB), Z0, Z2
+	VFMADD213PS  c3c088889<>+0(SB), Z0, Z2
+	VFMADD213PS  c3d2aaaab<>+0(SB), Z0, Z2
+	VFMADD213PS  c3e2aaaab<>+0(SB), Z0, Z2
+	VFMADD213PS  c3f000000<>+0(SB), Z0, Z2
+	VFMADD213PS  c3f800000<>+0(SB), Z0, Z2
+	VMULPS       Z0, Z2, Z2
+	VANDPS       c7fffffff<>+0(SB), Z0, Z3
+	VMOVUPS      c3f800000<>+0(SB), Z0
+	VSUBPS       Z1, Z0, Z0
+	VXORPS       c80000000<>+0(SB), Z2, Z2
+	VCMPPS       $0x11, c3e800000<>+0(SB), Z3, K1
+	VMOVAPS      Z2, K1, Z0
+	VMOVUPS      Z0, (R8)
+	ADDQ         $0x00000040, R8
+	ADDQ         $0x00000040, R9
+	SUBQ         $0x00000010, DI
+	JGE          one
+
+oneend:
+	ADDQ         $0x00000010, DI
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z0
+	VPBROADCASTD DI, Z1
+	VPCMPUD      $0x01, Z1, Z0, K1
+	VMOVUPS.Z    (R9), K1, Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z1, Z2
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z1, K2
+	VMULPS       c3fb8aa3b<>+0(SB), Z1, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS c3f318000<>+0(SB), Z3, Z1
+	VFNMADD231PS cb95e8083<>+0(SB), Z3, Z1
+	VMOVUPS      c39506967<>+0(SB), Z4
+	VFMADD213PS  c3ab743ce<>+0(SB), Z1, Z4
+	VFMADD213PS  c3c088908<>+0(SB), Z1, Z4
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z1, Z4
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z1, Z4
+	VFMADD213PS  c3f000000<>+0(SB), Z1, Z4
+	VMULPS       Z1, Z1, Z5
+	VFMADD213PS  Z1, Z5, Z4
+	VADDPS       c3f800000<>+0(SB), Z4, Z4
+	VSCALEFPS.Z  Z3, Z4, K2, Z1
+	VMOVUPS      c7f800000<>+0(SB), Z3
+	VCMPPS       $0x1e, c42b17217<>+0(SB), Z2, K2
+	VMOVAPS      Z3, K2, Z1
+	VMOVUPS      c39500d01<>+0(SB), Z2
+	VFMADD213PS  c3ab60b61<>+0(SB), Z0, Z2
+	VFMADD213PS  c3c088889<>+0(SB), Z0, Z2
+	VFMADD213PS  c3d2aaaab<>+0(SB), Z0, Z2
+	VFMADD213PS  c3e2aaaab<>+0(SB), Z0, Z2
+	VFMADD213PS  c3f000000<>+0(SB), Z0, Z2
+	VFMADD213PS  c3f800000<>+0(SB), Z0, Z2
+	VMULPS       Z0, Z2, Z2
+	VANDPS       c7fffffff<>+0(SB), Z0, Z3
+	VMOVUPS      c3f800000<>+0(SB), Z0
+	VSUBPS       Z1, Z0, Z0
+	VXORPS       c80000000<>+0(SB), Z2, Z2
+	VCMPPS       $0x11, c3e800000<>+0(SB), Z3, K2
+	VMOVAPS      Z2, K2, Z0
+	VMOVUPS      Z0, K1, (R8)
+
+done:
+	ADDQ DX, AX
+	ADDQ BX, CX
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
 // func elu1GradAVX512(f *float32, d *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·elu1GradAVX512(SB), NOSPLIT, $0-24
@@ -4278,6 +4981,65 @@ oneend:
 	VMOVUPS      Z2, K1, (CX)
 
 done:
+	VZEROUPPER
+	RET
+
+// func squaresAVX512(dst *float32, dld int, src *float32, sld int, rows int, n int, unit float32, root float32)
+// Requires: AVX, AVX512F
+TEXT ·squaresAVX512(SB), NOSPLIT, $0-56
+	VBROADCASTSS root+52(FP), Z1
+	VMOVSS       unit+48(FP), X0
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+16(FP), CX
+	MOVQ         dld+8(FP), DX
+	MOVQ         sld+24(FP), BX
+	MOVQ         rows+32(FP), SI
+
+row:
+	MOVQ n+40(FP), DI
+	MOVQ AX, R8
+	MOVQ CX, R9
+
+number:
+	MOVQ         R8, R10
+	MOVQ         R9, R11
+	MOVQ         DI, R12
+	VBROADCASTSS (R9), Z2
+	VMULSS       X2, X0, X3
+	VMULSS       X2, X3, X3
+	VMULPS       Z1, Z2, Z2
+	SUBQ         $0x00000010, R12
+	JL           oneend
+
+one:
+	VMOVUPS (R11), Z4
+	VMULPS  Z2, Z4, Z4
+	VMOVUPS Z4, (R10)
+	ADDQ    $0x00000040, R10
+	ADDQ    $0x00000040, R11
+	SUBQ    $0x00000010, R12
+	JGE     one
+
+oneend:
+	ADDQ         $0x00000010, R12
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z4
+	VPBROADCASTD R12, Z5
+	VPCMPUD      $0x01, Z5, Z4, K1
+	VMOVUPS.Z    (R11), K1, Z4
+	VMULPS       Z2, Z4, Z4
+	VMOVUPS      Z4, K1, (R10)
+
+done:
+	VMOVSS X3, (R8)
+	LEAQ   (R8)(DI*4), R8
+	ADDQ   $0x04, R9
+	DECQ   DI
+	JNZ    number
+	ADDQ   DX, AX
+	ADDQ   BX, CX
+	DECQ   SI
+	JNZ    row
 	VZEROUPPER
 	RET
 

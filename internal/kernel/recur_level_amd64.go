@@ -12,12 +12,21 @@ func mapRowsLevel(which int, dst, src Mat, rows, cols int) {
 	for r := 0; r < rows; {
 		n := min(rows-r, max(1, strip/cols))
 		d, s, dld, sld := &dst.Data[r*dst.Row], &src.Data[r*src.Row], 4*dst.Row, 4*src.Row
+		wide := level == levelAVX512
 		switch {
-		case which == elu1Map && level == levelAVX512:
+		case which == elu1Map && wide:
 			elu1AVX512(d, dld, s, sld, n, cols)
 		case which == elu1Map:
 			elu1AVX2(d, dld, s, sld, n, cols)
-		case level == levelAVX512:
+		case which == reluMap && wide:
+			reluAVX512(d, dld, s, sld, n, cols)
+		case which == reluMap:
+			reluAVX2(d, dld, s, sld, n, cols)
+		case which == lostMap && wide:
+			lostAVX512(d, dld, s, sld, n, cols)
+		case which == lostMap:
+			lostAVX2(d, dld, s, sld, n, cols)
+		case wide:
 			expRowsAVX512(d, dld, s, sld, n, cols)
 		default:
 			expRowsAVX2(d, dld, s, sld, n, cols)
@@ -37,6 +46,23 @@ func packELU1(dst, sums []float32, src Mat, rows int) {
 			continue
 		}
 		packELU1x8AVX2(&dst[r], &sums[0], &src.Data[r*src.Row], 4*src.Row, min(8, rows-r), len(sums))
+	}
+}
+
+func squares(dst, src Mat, unit, root float32, rows, n int) {
+	if level == levelGeneric || n*(n+1)/2 > strip {
+		squaresGeneric(dst, src, unit, root, rows, n)
+		return
+	}
+	for r := 0; r < rows; {
+		m := min(rows-r, max(1, 2*strip/(n*(n+1))))
+		d, s := &dst.Data[r*dst.Row], &src.Data[r*src.Row]
+		if level == levelAVX512 {
+			squaresAVX512(d, 4*dst.Row, s, 4*src.Row, m, n, unit, root)
+		} else {
+			squaresAVX2(d, 4*dst.Row, s, 4*src.Row, m, n, unit, root)
+		}
+		r += m
 	}
 }
 

@@ -17,3 +17,6 @@ func aheadHeight() int                                                          
 func mulAheadLevel(_ *Ahead, mode int, f, g []float32, m, n, k int, a, b, c *Mat) { panic("no level") }
 func packELU1(dst, sums []float32, src Mat, rows int)                             { packELU1Generic(dst, sums, src, rows) }
 func copyFinite(dst, src Mat, rows, cols int) bool                                { return copyFiniteGeneric(dst, src, rows, cols) }
+func squares(dst, src Mat, unit, root float32, rows, n int) {
+	squaresGeneric(dst, src, unit, root, rows, n)
+}

@@ -36,7 +36,7 @@ func near(got, want float32, tol float64) bool {
 	return same(got, want) || math.Abs(float64(got)-float64(want)) <= tol*(1+math.Abs(float64(want)))
 }
 
-// TestRowMaps holds ELU1, ExpRows, PackELU1 and CopyFinite against float64.
+// TestRowMaps holds ELU1, ExpRows, ReLU, Lost, PackELU1 and CopyFinite against float64.
 func TestRowMaps(t *testing.T) {
 	elu := func(x float64) float64 {
 		if x > 0 {
@@ -56,7 +56,8 @@ func TestRowMaps(t *testing.T) {
 				run  func(dst, src Mat, rows, cols int)
 				f    func(float64) float64
 			}{
-				{"ELU1", ELU1, elu}, {"ExpRows", ExpRows, math.Exp},
+				{"ELU1", ELU1, elu}, {"ExpRows", ExpRows, math.Exp}, {"ReLU", ReLU, func(x float64) float64 { return max(x, 0) }},
+				{"Lost", Lost, func(x float64) float64 { return -math.Expm1(x) }},
 				{"CopyFinite", func(dst, src Mat, rows, cols int) {
 					if !CopyFinite(dst, src, rows, cols) {
 						t.Fatalf("%dx%d: not finite", rows, cols)
@@ -71,7 +72,12 @@ func TestRowMaps(t *testing.T) {
 						x := src.Data[i*ld+j]
 						want := c.f(float64(x))
 						tol := 3e-7
-						if x < -10 {
+						switch {
+						case c.name == "Lost" && x > 0: // no log decay
+							continue
+						case c.name == "Lost":
+							tol = 8e-7
+						case x < -10:
 							tol = 1.3e-6
 						}
 						if got := dst.Data[i*dld+j]; math.Abs(float64(got)-want) > tol*want && want != float64(x) {
@@ -117,14 +123,13 @@ func TestRowMapsExtremes(t *testing.T) {
 	elu := []float32{nan, 1.6458115e-38, 1.6458115e-38, 1.6458115e-38, 1.6458115e-38, 1, 1, 1, 1.5, 3e38, inf, nan, 8}
 	exp := []float32{nan, 0, 0, 0, 1.6458115e-38, 1, 1, 1, 1.6487213, inf, inf, nan, 1096.6332}
 	exp[3] = 0 // below the normal numbers
+	relu := []float32{nan, 0, 0, 0, 0, 0, 0, 1e-9, 0.5, 3e38, inf, nan, 7}
+	lost := []float32{nan, 1, 1, 1, 1, 1e-9, 0, -1e-9, -0.64872127, -inf, -inf, nan, -1095.6332}
 	eachLevel(t, func(t *testing.T) {
 		y := make([]float32, len(x))
-		for name, f := range map[string]func(dst, src Mat, rows, cols int){"ELU1": ELU1, "ExpRows": ExpRows} {
+		for name, f := range map[string]func(dst, src Mat, rows, cols int){"ELU1": ELU1, "ExpRows": ExpRows, "ReLU": ReLU, "Lost": Lost} {
 			f(Rows(y, len(x)), Rows(x, len(x)), 1, len(x))
-			want := elu
-			if name == "ExpRows" {
-				want = exp
-			}
+			want := map[string][]float32{"ELU1": elu, "ExpRows": exp, "ReLU": relu, "Lost": lost}[name]
 			for i := range y {
 				if !same(y[i], want[i]) && math.Abs(float64(y[i]/want[i])-1) > 2e-6 {
 					t.Errorf("%s(%v) = %v, want %v", name, x[i], y[i], want[i])

@@ -85,3 +85,12 @@ func Exp(x []float32) { expSum(x, 0) }
 
 // Max returns the largest element, -Inf for none; NaN if any element is NaN.
 func Max(x []float32) float32 { return maxOf(x) }
+
+// Above sets bit i%64 of bits[i/64] where x[i] > least, which a NaN is not, and the others of the words that there are to 0. The words are enough
+// for all of x.
+func Above(bits []uint64, x []float32, least float32) {
+	clear(bits)
+	if len(x) > 0 {
+		above(bits[:(len(x)+63)/64], x, least)
+	}
+}

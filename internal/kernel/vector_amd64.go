@@ -34,6 +34,11 @@ func sumSquaresAVX2(x *float32, n int) float32
 //go:noescape
 func maxAVX2(x *float32, n int) float32
 
+// aboveAVX2 is Above for n > 0 over words that are 0.
+//
+//go:noescape
+func aboveAVX2(dst *uint64, x *float32, n int, least float32)
+
 // fmaLoopAVX512 runs n rounds of fused multiply-adds on registers.
 //
 //go:noescape
@@ -63,3 +68,8 @@ func sumSquaresAVX512(x *float32, n int) float32
 //
 //go:noescape
 func maxAVX512(x *float32, n int) float32
+
+// aboveAVX512 is Above for n > 0 over words that are 0.
+//
+//go:noescape
+func aboveAVX512(dst *uint64, x *float32, n int, least float32)

@@ -447,6 +447,43 @@ DATA c7fc00000<>+56(SB)/4, $0x7fc00000
 DATA c7fc00000<>+60(SB)/4, $0x7fc00000
 GLOBL c7fc00000<>(SB), RODATA|NOPTR, $64
 
+// func aboveAVX2(dst *uint64, x *float32, n int, least float32)
+// Requires: AVX
+TEXT ·aboveAVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS least+24(FP), Y0
+	SUBQ         $0x00000008, DX
+	JL           oneend
+
+one:
+	VMOVUPS   (CX), Y1
+	VCMPPS    $0x1e, Y0, Y1, Y1
+	VMOVMSKPS Y1, BX
+	MOVB      BL, (AX)
+	ADDQ      $0x01, AX
+	ADDQ      $0x00000020, CX
+	SUBQ      $0x00000008, DX
+	JGE       one
+
+oneend:
+	ADDQ       $0x00000008, DX
+	JZ         done
+	LEAQ       tail<>+32(SB), BX
+	NEGQ       DX
+	VMOVUPS    (BX)(DX*4), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VCMPPS     $0x1e, Y0, Y2, Y2
+	VANDPS     Y1, Y2, Y2
+	VMOVMSKPS  Y2, CX
+	MOVB       CL, (AX)
+	ADDQ       $0x01, AX
+
+done:
+	VZEROUPPER
+	RET
+
 // func fmaLoopAVX512(n int)
 // Requires: AVX, AVX512F
 TEXT ·fmaLoopAVX512(SB), NOSPLIT, $0-8
@@ -948,3 +985,39 @@ DATA cffffffff<>+52(SB)/4, $0xffffffff
 DATA cffffffff<>+56(SB)/4, $0xffffffff
 DATA cffffffff<>+60(SB)/4, $0xffffffff
 GLOBL cffffffff<>(SB), RODATA|NOPTR, $64
+
+// func aboveAVX512(dst *uint64, x *float32, n int, least float32)
+// Requires: AVX, AVX512F
+TEXT ·aboveAVX512(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS least+24(FP), Z0
+	SUBQ         $0x00000010, DX
+	JL           oneend
+
+one:
+	VMOVUPS (CX), Z1
+	VCMPPS  $0x1e, Z0, Z1, K1
+	KMOVW   K1, BX
+	MOVW    BX, (AX)
+	ADDQ    $0x02, AX
+	ADDQ    $0x00000040, CX
+	SUBQ    $0x00000010, DX
+	JGE     one
+
+oneend:
+	ADDQ         $0x00000010, DX
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z1
+	VPBROADCASTD DX, Z2
+	VPCMPUD      $0x01, Z2, Z1, K1
+	VMOVUPS.Z    (CX), K1, Z1
+	VCMPPS       $0x1e, Z0, Z1, K1, K1
+	KMOVW        K1, CX
+	MOVW         CX, (AX)
+	ADDQ         $0x02, AX
+
+done:
+	VZEROUPPER
+	RET

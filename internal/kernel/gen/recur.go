@@ -9,7 +9,8 @@ import (
 // genRecur writes what the recurrences of linear attention need besides products: small matrices, row by row.
 func genRecur(s isa) {
 	genAheadMul(s)
-	genELU1(s)
+	genMaps(s)
+	genSquares(s)
 	genCopyFinite(s)
 	genScaleRows(s)
 	genTimesRows(s)
@@ -56,37 +57,36 @@ func gps(params ...string) (r []GPVirtual) {
 	return r
 }
 
-func genELU1(s isa) {
-	const args = "func(dst *float32, dld int, src *float32, sld, rows, cols int)"
-	s.begin("elu1", args, "is ELU1 for rows > 0; strides in bytes.")
-	f := s.elu1()
-	s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
-		s.strip(n, 2, p, func(u int, m mask) {
-			x := s.vecs(u)
-			for g := range x {
-				s.load(at(p[1], g*s.w), x[g], m)
-			}
-			f.run(x)
-			for g := range x {
-				s.store(x[g], at(p[0], g*s.w), m)
-			}
+// genMaps writes the maps of rows.
+func genMaps(s isa) {
+	f := func(name, doc string, prepare func() func(x []VecVirtual)) {
+		s.begin(name, "func(dst *float32, dld int, src *float32, sld, rows, cols int)", doc+" for rows > 0; strides in bytes.")
+		run := prepare()
+		s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
+			s.strip(n, 2, p, func(u int, m mask) {
+				x := s.vecs(u)
+				for g := range x {
+					s.load(at(p[1], g*s.w), x[g], m)
+				}
+				run(x)
+				for g := range x {
+					s.store(x[g], at(p[0], g*s.w), m)
+				}
+			})
 		})
-	})
-
-	s.begin("expRows", args, "is ExpRows for rows > 0; strides in bytes.")
-	e := s.exp(2)
-	s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "cols", func(p []GPVirtual, n GPVirtual) {
-		s.strip(n, 2, p, func(u int, m mask) {
-			x := s.vecs(u)
+	}
+	f("elu1", "is ELU1", func() func(x []VecVirtual) { return s.elu1().run })
+	f("expRows", "is ExpRows", func() func(x []VecVirtual) { return s.exp(2).bounded })
+	f("relu", "is ReLU", func() func(x []VecVirtual) {
+		zero := s.vec()
+		s.zero(zero)
+		return func(x []VecVirtual) {
 			for g := range x {
-				s.load(at(p[1], g*s.w), x[g], m)
+				VMAXPS(x[g], zero, x[g]) // of two numbers one of which is NaN, the first operand here comes out
 			}
-			e.bounded(x)
-			for g := range x {
-				s.store(x[g], at(p[0], g*s.w), m)
-			}
-		})
+		}
 	})
+	f("lost", "is Lost", func() func(x []VecVirtual) { return s.lost })
 
 	s.begin("elu1Grad", "func(f, d *float32, n int)", "computes d *= min(f, 1).")
 	one := s.broadcast(1)
@@ -139,6 +139,62 @@ func (f elu1) run(x []VecVirtual) {
 		VPADDD(t[g], p[g], p[g])
 		VADDPS(plus[g], p[g], x[g])
 	}
+}
+
+// lost replaces x by 1-e^x: near 0, where that difference would lose digits, by a polynomial.
+func (s isa) lost(x []VecVirtual) {
+	e, p := s.vecs(len(x)), s.vecs(len(x))
+	for g := range x {
+		VMOVAPS(x[g], e[g])
+	}
+	s.exp(0).bounded(e)
+	for g := range x {
+		s.set(constant(1./5040), p[g])
+	}
+	for _, c := range []float64{1. / 720, 1. / 120, 1. / 24, 1. / 6, 1. / 2, 1} {
+		for g := range x {
+			VFMADD213PS(constant(c), x[g], p[g])
+		}
+	}
+	for g := range x {
+		t := s.vec()
+		VMULPS(x[g], p[g], p[g])
+		s.and(bits(0x7fffffff), x[g], t)
+		s.set(constant(1), x[g])
+		VSUBPS(e[g], x[g], x[g])
+		VXORPS(bits(0x80000000), p[g], p[g])
+		s.pick(less, t, constant(0.25), p[g], x[g])
+	}
+}
+
+// genSquares writes Squares: each number of a row times those from it on, and its own square over what that gave.
+func genSquares(s isa) {
+	s.begin("squares", "func(dst *float32, dld int, src *float32, sld, rows, n int, unit, root float32)", "is Squares for rows and n > 0, root = √2·unit; strides in bytes.")
+	unit, root := XMM(), s.scalar("root")
+	VMOVSS(slot("unit"), unit)
+	s.matrix("rows", gps("dst", "src"), gps("dld", "sld"), "n", func(p []GPVirtual, left GPVirtual) {
+		Label("number")
+		to, from, n := GP64(), GP64(), GP64()
+		MOVQ(p[0], to)
+		MOVQ(p[1], from)
+		MOVQ(left, n)
+		a, own := s.vec(), XMM()
+		VBROADCASTSS(at(p[1], 0), a)
+		VMULSS(a.AsX(), unit, own)
+		VMULSS(a.AsX(), own, own)
+		VMULPS(root, a, a)
+		s.strip(n, 1, []GPVirtual{to, from}, func(_ int, m mask) {
+			x := s.vec()
+			s.load(at(from, 0), x, m)
+			VMULPS(a, x, x)
+			s.store(x, at(to, 0), m)
+		})
+		VMOVSS(own, at(p[0], 0))
+		LEAQ(Mem{Base: p[0], Index: left, Scale: 4}, p[0])
+		ADDQ(Imm(4), p[1])
+		DECQ(left)
+		JNZ(LabelRef("number"))
+	})
 }
 
 // genPackELU1 writes 8 lanes of PackELU1: dst[c·32+r] = φ(src[r·ld+c]), 0 from rows on, and sums[c] += Σ_r φ(src[r·ld+c]).

@@ -15,6 +15,7 @@ func genVector(s isa) {
 	genReduce(s, "sum", "returns Σ x[i].", false, func(x, _, acc VecVirtual) { VADDPS(x, acc, acc) })
 	genReduce(s, "sumSquares", "returns Σ x[i]².", false, func(x, _, acc VecVirtual) { VFMADD231PS(x, x, acc) })
 	genMax(s)
+	genAbove(s)
 }
 
 // genFMALoop writes n rounds of 4 times as many independent multiply-adds as hide the latency
@@ -185,4 +186,32 @@ func (s isa) markNaN(x, y, nan VecVirtual) {
 	t := s.vec()
 	VCMPPS(Imm(unord), y, x, t)
 	VORPS(t, nan, nan)
+}
+
+// genAbove writes one bit an element, little end first: of a vector's lanes a byte, or two.
+func genAbove(s isa) {
+	s.begin("above", "func(dst *uint64, x *float32, n int, least float32)", "is Above for n > 0 over words that are 0.")
+	dst, p, n, least := gp("dst"), gp("x"), gp("n"), s.scalar("least")
+	s.strip(n, 1, []GPVirtual{p}, func(_ int, m mask) {
+		x, b := s.vec(), GP32()
+		s.load(at(p, 0), x, m)
+		if s.wide() {
+			k := K()
+			if m.all() {
+				VCMPPS(U8(greater), least, x, k)
+			} else {
+				VCMPPS(U8(greater), least, x, m.k, k)
+			}
+			KMOVW(k, b)
+			MOVW(b.As16(), at(dst, 0))
+			ADDQ(Imm(2), dst)
+			return
+		}
+		VCMPPS(U8(greater), least, x, x)
+		s.clip(m, x)
+		VMOVMSKPS(x, b)
+		MOVB(b.As8(), at(dst, 0))
+		ADDQ(Imm(1), dst)
+	})
+	end()
 }
