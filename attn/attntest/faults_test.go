@@ -232,6 +232,7 @@ func TestFaultsAreCaught(t *testing.T) {
 		{"weights without the maximum taken off", soft{}, nil, "hostile"},
 		{"0 times a value that is not seen", soft{}, nil, "hostile"},
 		{"0 times a gradient that is not seen", soft{}, nil, "hostile"},
+		{"an infinite gate reaches a query before it", rec{}, nil, "hostile"},
 		{"result depends on GOMAXPROCS", soft{}, nil, "determinism"},
 		{"scratch made on every call", soft{}, nil, "allocation"},
 		{"scratch in a global buffer", soft{}, nil, "allocation"},

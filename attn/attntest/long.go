@@ -169,10 +169,16 @@ func checkStream(k *kit) {
 	}
 	tokens[0].EndOfPrompt = true
 	early, heap := int64(0), uint64(0)
-	var eighths [9]time.Time
+	eighth := max(1, k.stream/8)
+	var starts [3]time.Time // of the second eighth, the third, the last
 	for t := range k.stream {
-		if t%max(1, k.stream/8) == 0 {
-			eighths[min(8, t/max(1, k.stream/8))] = time.Now()
+		switch t {
+		case eighth:
+			starts[0] = time.Now()
+		case 2 * eighth:
+			starts[1] = time.Now()
+		case 7 * eighth:
+			starts[2] = time.Now()
 		}
 		if t == k.stream/16 {
 			early, heap = state.Bytes(), liveHeap()
@@ -187,7 +193,7 @@ func checkStream(k *kit) {
 			return
 		}
 	}
-	eighths[8] = time.Now()
+	last := time.Since(starts[2]) / time.Duration(eighth)
 	if got := state.Bytes(); got != early {
 		k.failf("the state retains %d bytes after %d tokens, %d after %d: want no more", got, k.stream, early, k.stream/16)
 	}
@@ -198,9 +204,8 @@ func checkStream(k *kit) {
 		k.failf("the heap holds %d bytes more after %d tokens than after %d: want no more", now-heap, k.stream, k.stream/16)
 	}
 	runtime.KeepAlive(state)
-	perToken := func(i int) time.Duration { return eighths[i+1].Sub(eighths[i]) * 8 / time.Duration(k.stream) }
 	k.note("%d tokens one by one, finite; the state retains %d bytes from token %d on; a token took %v in the second eighth, %v in the last", k.stream, early,
-		k.stream/16, perToken(1), perToken(7))
+		k.stream/16, starts[1].Sub(starts[0])/time.Duration(eighth), last)
 }
 
 func liveHeap() uint64 {

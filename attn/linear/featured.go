@@ -6,6 +6,7 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
+	"attnbench/internal/kernel"
 )
 
 // A featureMap is φ of linear attention over features, rows at a time. Queries and keys may have maps of their own.
@@ -58,6 +59,7 @@ type featured struct {
 type innerCall struct {
 	call  attn.Call
 	grads attn.Grads
+	sums  [4][]float32 // gradients of the learned tensors, of this call alone
 }
 
 func (m *featured) take() *innerCall {
@@ -270,6 +272,9 @@ func (m *featured) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) err
 	a.each(ws, m.phi.floats(c.Shape), writeFeatures)
 	inner := m.take()
 	defer m.put(inner)
+	for i, x := range g.Learned { // what g holds may be large, and a token's part small: they are summed before
+		inner.sums[i] = ws.Zeros(len(x))
+	}
 	inner.call, inner.grads = a.recurrent(c), *g
 	inner.grads.Q, inner.grads.K, inner.grads.Extra, inner.grads.Learned = a.dq, a.dk, nil, nil
 	m.rec.Backward(ws, &inner.call, &inner.grads)
@@ -279,7 +284,12 @@ func (m *featured) Backward(ws *attn.Workspace, c *attn.Call, g *attn.Grads) err
 		if l.shared() {
 			tasks = 1
 		}
+		inner.grads.Learned = inner.sums[:len(g.Learned)]
+		a.grads = &inner.grads
 		attn.Parallel(ws, tasks, 0, a, learnFeatures)
+		for i, x := range g.Learned {
+			kernel.Add(x, inner.sums[i])
+		}
 	}
 	return nil
 }
@@ -352,6 +362,9 @@ func (m *featured) cost(s attn.Shape, p attn.Pass) attn.Cost {
 		passes = 2
 		c.FLOPs += batch * (q + k) * backward
 		rows += rows + attn.ScratchFloats(m.phi.weightFloats(s))
+		for _, t := range m.info.Learned {
+			rows += attn.ScratchFloats(t.Len(s))
+		}
 	} else {
 		c.FLOPs += batch * (q + k) * forward
 	}

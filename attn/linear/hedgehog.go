@@ -169,11 +169,7 @@ func (f spines) back(_ *attn.Scratch, r featureRows, phi, d, dx tile.Mat) {
 func (f spines) learn(r featureRows, d tile.Mat, g *attn.Grads) {
 	dim, at := r.call.KeyDim, f.tensor(r.key)
 	tile.MulAdd(dim, dim, r.n, r.x.T(), d, tile.Rows(g.Learned[at], dim))
-	sum := d.Data[:dim] // first the rows of a block: what is there may be large
-	for i := 1; i < r.n; i++ {
-		tile.Axpy(1, d.Data[i*d.Row:][:dim], sum)
-	}
-	if r.n > 0 {
-		tile.Axpy(1, sum, g.Learned[at+1])
+	for i := range r.n {
+		tile.Axpy(1, d.Data[i*d.Row:][:dim], g.Learned[at+1])
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"attnbench/attn"
 	"attnbench/attn/tile"
-	"attnbench/internal/kernel"
 )
 
 // The far keys of a merged pattern are those of the query's own residue class of positions. A tile of 32 neighbours sees 32 stripes of which each of them needs one
@@ -128,16 +127,10 @@ func mergeFar(_ *attn.Scratch, a *strideArgs, task int) {
 			continue
 		}
 		for h := range c.Heads {
-			far, near := a.far[(r*c.Heads+h)*a.queries+i/a.stride], &a.near[(a.g.Row*c.Heads+h)*c.QueryLen+q]
-			if math.IsInf(float64(far), -1) {
-				continue
-			}
-			out := c.Out.Row(a.g.Row, q, h)
-			top := max(far, *near)
-			x, y := math.Exp2(float64(*near-top)), math.Exp2(float64(far-top))
-			kernel.Scale(float32(x/(x+y)), out)
-			kernel.Axpy(float32(y/(x+y)), a.inner.Out.Row(r, i/a.stride, h), out)
-			*near = top + float32(math.Log2(x+y))
+			near := &a.near[(a.g.Row*c.Heads+h)*c.QueryLen+q]
+			far := a.far[(r*c.Heads+h)*a.queries+i/a.stride]
+			*near = float32(tile.Merge(c.Out.Row(a.g.Row, q, h), float64(*near)*math.Ln2,
+				a.inner.Out.Row(r, i/a.stride, h), float64(far)*math.Ln2) / math.Ln2)
 		}
 	}
 }

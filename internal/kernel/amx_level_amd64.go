@@ -2,10 +2,13 @@
 
 package kernel
 
-// hasTiles is set once at start-up (and by tests): the level avx512 has AMX_BF16, and the system lets us use it.
-var hasTiles = tilesAllowed()
+import "sync"
 
-func pairTiles() bool { return level == levelAVX512 && hasTiles }
+// hasTiles reports whether the processor has AMX_BF16 and the system lets us use it. It asks at the first product: a process that has leave needs larger
+// signal stacks, which is no business of one that never makes one. Tests set it.
+var hasTiles = sync.OnceValue(tilesAllowed)
+
+func pairTiles() bool { return level == levelAVX512 && hasTiles() }
 
 // A tileConfig is what LDTILECFG reads: palette 1, and bytes of a row and rows of each of the eight registers.
 type tileConfig [64]byte
@@ -50,14 +53,14 @@ func mulPairTiles(mode int, factor float32, scale []float32, m, k int, a, b *Pai
 	if rest == 0 && k > 0 {
 		for most := max(1, maxWork/(32*Lanes*k)) * 32; i+32 <= m; {
 			rows := min((m-i)&^31, most)
-			tiles32AVX512(&wholeTiles[0], &a.Data[i*a.Row], 4*a.Row, &b.Data[0], 4*b.Row, &c.Data[i*c.Row], 4*c.Row, chunks, 0, rows, rows, mode, sp, factor)
+			tiles32AVX512(&wholeTiles[0], &a.Data[i*a.Row], 4*a.Row, &b.Data[0], 4*b.Row, &c.Data[i*c.Row], 4*c.Row, chunks, 0, rows, mode, sp, factor)
 			i += rows
 		}
 	}
 	for i < m {
 		rows := min(16, m-i)
 		config := edgeTiles(rows, rest)
-		tiles16AVX512(&config[0], &a.Data[i*a.Row], 4*a.Row, &b.Data[0], 4*b.Row, &c.Data[i*c.Row], 4*c.Row, chunks, rest, rows, 0, mode, sp, factor)
+		tiles16AVX512(&config[0], &a.Data[i*a.Row], 4*a.Row, &b.Data[0], 4*b.Row, &c.Data[i*c.Row], 4*c.Row, chunks, rest, rows, mode, sp, factor)
 		i += rows
 	}
 }

@@ -62,7 +62,7 @@ func RoundPairs(dst []uint32, ld int, src Mat, rows, cols int) {
 }
 
 // RoundColumns is RoundPairs with the result transposed, dst [cols, PairsOf(rows)] with rows ld words apart: Vᵀ, of which a product takes
-// a row of pairs an element. room has ColumnRoom(rows) words.
+// a row of pairs an element. room has PairsOf(rows)·Lanes words.
 func RoundColumns(dst []uint32, ld int, src Mat, rows, cols int, room []uint32) {
 	d, n := PairRows(dst, ld), PairsOf(rows)
 	if !checkRound(&d, &src, cols, n, rows, cols) {
@@ -74,9 +74,6 @@ func RoundColumns(dst []uint32, ld int, src Mat, rows, cols int, room []uint32) 
 		turn(dst[c*ld:], ld, room[:n*Lanes], lanes, n)
 	}
 }
-
-// ColumnRoom is the room that RoundColumns needs for so many rows.
-func ColumnRoom(rows int) int { return PairsOf(rows) * Lanes }
 
 func checkRound(dst *Pairs, src *Mat, dr, dc, rows, cols int) bool {
 	switch {

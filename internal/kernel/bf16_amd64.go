@@ -102,9 +102,9 @@ func roundPairsAVX512(dst *uint32, dld int, src *float32, sld int, rows int, n i
 // tiles32AVX512 multiplies blocks of 32 rows and 32 columns of pairs in tile registers; see gen/amx.go.
 //
 //go:noescape
-func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, mode int, scale *float32, factor float32)
 
 // tiles16AVX512 multiplies one block of rows and 32 columns of pairs in tile registers; see gen/amx.go.
 //
 //go:noescape
-func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, mode int, scale *float32, factor float32)

@@ -3604,9 +3604,9 @@ DATA zip<>+56(SB)/4, $0x001e000e
 DATA zip<>+60(SB)/4, $0x001f000f
 GLOBL zip<>(SB), RODATA|NOPTR, $64
 
-// func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+// func tiles32AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·tiles32AVX512(SB), NOSPLIT, $16-108
+TEXT ·tiles32AVX512(SB), NOSPLIT, $16-100
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
@@ -3616,7 +3616,8 @@ TEXT ·tiles32AVX512(SB), NOSPLIT, $16-108
 	MOVQ    brow+32(FP), DX
 	MOVQ    c+40(FP), SI
 	MOVQ    crow+48(FP), DI
-	MOVQ    mode+88(FP), R12
+	MOVQ    mode+80(FP), R12
+	MOVQ    rows+72(FP), R13
 	MOVQ    config+0(FP), R8
 	BYTE    $0xc4
 	BYTE    $0xc2
@@ -3625,7 +3626,7 @@ TEXT ·tiles32AVX512(SB), NOSPLIT, $16-108
 	BYTE    $0x00
 	CMPQ    R12, $0x02
 	JNE     scaled
-	MOVQ    scale+96(FP), R8
+	MOVQ    scale+88(FP), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	MOVQ    SI, R8
@@ -3797,7 +3798,7 @@ rest:
 	MOVQ         DI, R8
 	SHLQ         $0x05, R8
 	ADDQ         R8, SI
-	SUBQ         $0x20, left+80(FP)
+	SUBQ         $0x20, R13
 	JG           block
 	BYTE         $0xc4
 	BYTE         $0xe2
@@ -3806,7 +3807,7 @@ rest:
 	BYTE         $0xc0
 	TESTQ        R12, R12
 	JNZ          done
-	VBROADCASTSS factor+104(FP), Z0
+	VBROADCASTSS factor+96(FP), Z0
 	VMOVAPS      Z0, Z1
 	MOVQ         c+40(FP), SI
 	MOVQ         SI, R8
@@ -3826,9 +3827,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, left int, mode int, scale *float32, factor float32)
+// func tiles16AVX512(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow int, chunks int, rest int, rows int, mode int, scale *float32, factor float32)
 // Requires: AVX, AVX512F, SSE
-TEXT ·tiles16AVX512(SB), NOSPLIT, $16-108
+TEXT ·tiles16AVX512(SB), NOSPLIT, $16-100
 	STMXCSR (SP)
 	MOVL    $0x00009fc0, 8(SP)
 	LDMXCSR 8(SP)
@@ -3838,7 +3839,8 @@ TEXT ·tiles16AVX512(SB), NOSPLIT, $16-108
 	MOVQ    brow+32(FP), DX
 	MOVQ    c+40(FP), SI
 	MOVQ    crow+48(FP), DI
-	MOVQ    mode+88(FP), R12
+	MOVQ    mode+80(FP), R12
+	MOVQ    rows+72(FP), R13
 	MOVQ    config+0(FP), R8
 	BYTE    $0xc4
 	BYTE    $0xc2
@@ -3847,7 +3849,7 @@ TEXT ·tiles16AVX512(SB), NOSPLIT, $16-108
 	BYTE    $0x00
 	CMPQ    R12, $0x02
 	JNE     scaled
-	MOVQ    scale+96(FP), R8
+	MOVQ    scale+88(FP), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	MOVQ    SI, R8
@@ -3990,7 +3992,7 @@ store:
 	BYTE         $0xc0
 	TESTQ        R12, R12
 	JNZ          done
-	VBROADCASTSS factor+104(FP), Z0
+	VBROADCASTSS factor+96(FP), Z0
 	VMOVAPS      Z0, Z1
 	MOVQ         SI, R8
 	MOVQ         rows+72(FP), R9

@@ -253,7 +253,7 @@ func TestRoundColumns(t *testing.T) {
 			src.Data = guardedSlice(r, src.span(rows, cols), anyBits(r)).x
 			n := PairsOf(rows)
 			ld := n + r.IntN(5)
-			room, _ := guardedWords(r, ColumnRoom(rows), normal(r))
+			room, _ := guardedWords(r, PairsOf(rows)*Lanes, normal(r))
 			g, got := guardedWords(r, Rows(nil, ld).span(cols, n), normal(r))
 			RoundColumns(got, ld, src, rows, cols, Words(room.x))
 			want := make([]uint32, n*cols+1)

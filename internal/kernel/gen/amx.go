@@ -54,6 +54,7 @@ func vexTile(pp, op, v, t byte, o operand) []byte {
 var (
 	tA, tARow, tB, tBRow, tC, tCRow    = RAX, RBX, RCX, RDX, RSI, RDI
 	tTmp, tCount, tA0, tA1, tB0, tMode = R8, R9, R10, R11, R14, R12
+	tLeft                              = R13 // rows
 )
 
 // genTiles writes products of pairs in tile registers. Both forms take two panels of 16 columns:
@@ -72,13 +73,13 @@ func genTileBlocks(s isa, wide bool) {
 	if wide {
 		name, doc = "tiles32", "multiplies blocks of 32 rows and 32 columns of pairs in tile registers; see gen/amx.go."
 	}
-	signature := "func(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow, chunks, rest, rows, left, mode int, scale *float32, factor float32)"
+	signature := "func(config *byte, a *uint32, arow int, b *uint32, brow int, c *float32, crow, chunks, rest, rows, mode int, scale *float32, factor float32)"
 	s.begin(name, signature, doc)
 	quiet(func() {
 		for _, p := range []struct {
 			to   Register
 			from string
-		}{{tA, "a"}, {tARow, "arow"}, {tB, "b"}, {tBRow, "brow"}, {tC, "c"}, {tCRow, "crow"}, {tMode, "mode"}} {
+		}{{tA, "a"}, {tARow, "arow"}, {tB, "b"}, {tBRow, "brow"}, {tC, "c"}, {tCRow, "crow"}, {tMode, "mode"}, {tLeft, "rows"}} {
 			MOVQ(slot(p.from), p.to)
 		}
 		MOVQ(slot("config"), tTmp)
@@ -144,7 +145,7 @@ func genTileBlocks(s isa, wide bool) {
 			MOVQ(tCRow, tTmp)
 			SHLQ(Imm(5), tTmp)
 			ADDQ(tTmp, tC)
-			SUBQ(Imm(32), slot("left"))
+			SUBQ(Imm(32), tLeft)
 			JG(LabelRef("block"))
 		}
 		tileRelease()
