@@ -272,7 +272,7 @@ func (k *kit) directions(d attn.Differentiable, p *plan, share bool) {
 	if !ok {
 		return
 	}
-	n := 8
+	n := 4
 	if k.Short {
 		n = 2
 	}

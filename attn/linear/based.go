@@ -64,24 +64,25 @@ func (m *based) Define(c *attn.Call64) error {
 		return err
 	}
 	d := float64(m.o.Dim)
+	root := math.Pow(d, 0.25)
 	defineFeatures(c, m.phi.width(c.Shape), func(_ bool, x []float64, _ int) []float64 {
-		f := []float64{1}
+		f := append(make([]float64, 0, 1+len(x)+numSquares(len(x))), 1)
 		for _, y := range x {
-			f = append(f, y/math.Pow(d, 0.25))
+			f = append(f, y/root)
 		}
-		return append(f, squares(x, 1/math.Sqrt(2*d))...)
+		return appendSquares(f, x, 1/math.Sqrt(2*d))
 	}, func(x float64) float64 { return x + m.o.Eps })
 	return nil
 }
 
-// squares returns unit·x_a² and unit·√2·x_a x_b for all a and b > a, whose products with those of y sum to (unit·x·y)²: for
+// appendSquares appends to f unit·x_a² and unit·√2·x_a x_b for all a and b > a, whose products with those of y sum to (unit·x·y)²: for
 // each a in turn the square first.
-func squares(x []float64, unit float64) []float64 {
-	f := make([]float64, 0, numSquares(len(x)))
+func appendSquares(f, x []float64, unit float64) []float64 {
 	for a := range x {
 		f = append(f, unit*x[a]*x[a])
-		for b := a + 1; b < len(x); b++ {
-			f = append(f, unit*math.Sqrt2*x[a]*x[b])
+		u := unit * math.Sqrt2 * x[a]
+		for _, y := range x[a+1:] {
+			f = append(f, u*y)
 		}
 	}
 	return f

@@ -23,9 +23,7 @@ func defineFeatures(c *attn.Call64, n int, phi func(key bool, x []float64, pos i
 			clear(out)
 			for a, x := range q {
 				den += x * z[a]
-				for b := range out {
-					out[b] += x * s[a*dv+b]
-				}
+				axpy64(x, s[a*dv:][:dv], out)
 			}
 			if den = divisor(den); den == 0 {
 				clear(out)
@@ -39,9 +37,7 @@ func defineFeatures(c *attn.Call64, n int, phi func(key bool, x []float64, pos i
 			value := h.V(j)
 			for a, x := range phi(true, h.K(j), h.Pos0+j) {
 				z[a] += x
-				for b, v := range value {
-					s[a*dv+b] += x * v
-				}
+				axpy64(x, value, s[a*dv:][:dv])
 			}
 			if i := j - h.Offset(); c.Mask == attn.Causal && i >= 0 {
 				read(i)

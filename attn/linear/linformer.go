@@ -87,16 +87,14 @@ func (m linformer) Define(c *attn.Call64) error {
 	c.ZeroPadding()
 	c.EachHead(func(h attn.Head64) {
 		project := func(row func(t int) []float64, dim int) [][]float64 {
-			p := make([][]float64, m.o.K)
+			p, all := make([][]float64, m.o.K), make([]float64, m.o.K*dim)
 			for r := range p {
-				p[r] = make([]float64, dim)
+				p[r] = all[r*dim:][:dim]
 			}
 			for t := range h.Keys {
 				x := row(t)
 				for r, w := range c.Learned[0][(h.KV*longest(c.Shape)+t)*m.o.K:][:m.o.K] {
-					for e, to := 0, p[r]; e < len(x); e++ {
-						to[e] += w * x[e]
-					}
+					axpy64(w, x, p[r])
 				}
 			}
 			return p
@@ -109,9 +107,7 @@ func (m linformer) Define(c *attn.Call64) error {
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for r, w := range p {
-				for e, x := range values[r] {
-					h.Out(i)[e] += w * x
-				}
+				axpy64(w, values[r], h.Out(i))
 			}
 		}
 	})

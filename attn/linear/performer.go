@@ -108,6 +108,12 @@ func dot64(x, y []float64) float64 {
 	return s
 }
 
+func axpy64(a float64, x, y []float64) {
+	for i, v := range x {
+		y[i] += a * v
+	}
+}
+
 // Define is linear attention (defineFeatures) over the m features, with x' = x·d^(-1/4) and the rows ω_r of Ω (Buffers[0] is Ωᵀ),
 //
 //	φ(x)_r = (exp(ω_r·x' - |x'|²/2 - c) + ε) / √m

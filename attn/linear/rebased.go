@@ -67,16 +67,17 @@ func (m *rebased) Define(c *attn.Call64) error {
 	defineFeatures(c, m.phi.width(c.Shape), func(_ bool, x []float64, _ int) []float64 {
 		mean, variance := 0.0, 0.0
 		for _, y := range x {
-			mean += y / d
+			mean += y
 		}
+		mean /= d
 		for _, y := range x {
-			variance += (y - mean) * (y - mean) / d
+			variance += (y - mean) * (y - mean)
 		}
-		n := make([]float64, len(x))
+		n, deviation := make([]float64, len(x)), math.Sqrt(variance/d+layerNormEps)
 		for a, y := range x {
-			n[a] = c.Learned[0][a]*(y-mean)/math.Sqrt(variance+layerNormEps) + c.Learned[1][a]
+			n[a] = c.Learned[0][a]*(y-mean)/deviation + c.Learned[1][a]
 		}
-		return squares(n, 1/math.Sqrt(d))
+		return appendSquares(make([]float64, 0, numSquares(len(n))), n, 1/math.Sqrt(d))
 	}, func(x float64) float64 { return x + m.o.Eps })
 	return nil
 }

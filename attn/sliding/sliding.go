@@ -75,24 +75,34 @@ type sliding struct {
 func (m sliding) Define(c *attn.Call64) error {
 	c.ZeroPadding()
 	c.EachHead(func(h attn.Head64) {
-		p := make([]float64, h.Keys)
 		for i := range h.Queries {
-			for j := range p {
-				p[j] = math.Inf(-1)
-				if m.o.sees(h, i, j) {
-					p[j] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
-				}
+			seen := m.o.seen(h, i)
+			p := make([]float64, len(seen))
+			for n, j := range seen {
+				p[n] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
-			for j := range p {
-				if m.o.sees(h, i, j) { // an unseen value may be NaN
-					axpy(p[j], h.V(j), h.Out(i))
-				}
+			for n, j := range seen {
+				axpy(p[n], h.V(j), h.Out(i))
 			}
 		}
 	})
 	return nil
+}
+
+// seen returns W(i), ascending.
+func (o Sliding) seen(h attn.Head64, i int) (list []int) {
+	t, w := i+h.Offset(), min(o.Window, h.Keys+h.Queries) // no sum overflows
+	for j := 0; j < h.Keys && (j < o.Sinks || j < t+w); j++ {
+		if j == o.Sinks {
+			j = max(j, t-w+1)
+		}
+		if j < h.Keys && o.sees(h, i, j) {
+			list = append(list, j)
+		}
+	}
+	return list
 }
 
 // sees reports whether j is in W(i).
