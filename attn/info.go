@@ -16,6 +16,7 @@ type Info struct {
 	Budget       string // of an approximation: the integer option that says how much it keeps (a window, features, landmarks); empty for none
 	Inference    bool   // only at inference, on a model trained with another mechanism
 	SeesQuestion bool   // of an evicting method: it has seen the question before it evicts
+	Appends      bool   // of an evicting method: it lets go of tokens of the prompt alone, and keeps all behind it, which Cost's State does not count
 	Selects      bool   // chooses keys by content (hard selection)
 	Aux          bool   // adds an auxiliary loss of its own to Call.Aux, a mean over the call's queries
 	Couples      Coupling

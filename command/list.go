@@ -168,6 +168,9 @@ func declared(info *attn.Info) string {
 	if info.SeesQuestion {
 		list = append(list, "sees the question")
 	}
+	if info.Appends {
+		list = append(list, "appends what it generates")
+	}
 	if len(info.Learned) > 0 {
 		list = append(list, "learns")
 	}

@@ -205,10 +205,9 @@ func (k *kit) draw(p *plan) *attn.Call {
 		c.Buffers = append(c.Buffers, drawTensor(t, p.Shape, r))
 	}
 	if p.carry {
-		n := c.NumSegments() * k.info.Carry(p.Shape)
-		c.Initial, c.Final = make([]float32, n), make([]float32, n)
-		for i := range c.Initial {
-			c.Initial[i] = float32(math.Abs(r.NormFloat64())) // a normaliser wants it positive
+		c.Initial = k.drawState(p, c)
+		c.Final = make([]float32, len(c.Initial))
+		for i := range c.Final {
 			c.Final[i] = nan
 		}
 	}
@@ -216,6 +215,26 @@ func (k *kit) draw(p *plan) *attn.Call {
 		c.Saved = attn.NewSaved(new(attn.Arena))
 	}
 	return c
+}
+
+// drawState returns states that the definition comes to from other inputs, one for each segment of c: a normaliser of
+// numbers at random can be 0 where none of keys is.
+func (k *kit) drawState(p *plan, c *attn.Call) []float32 {
+	q := *p
+	q.Batch, q.segments, q.seed, q.carry, q.saved = c.NumSegments(), whole, ^p.seed, false, false
+	w := wide(k.draw(&q))
+	w.Learned, w.Buffers = nil, nil
+	for _, x := range c.Learned {
+		w.Learned = append(w.Learned, wideSlice(x))
+	}
+	for _, x := range c.Buffers {
+		w.Buffers = append(w.Buffers, wideSlice(x))
+	}
+	w.Final = make([]float64, c.NumSegments()*k.info.Carry(p.Shape))
+	if err := k.define(w); err != nil {
+		k.failf("definition of a good call: %v", err)
+	}
+	return narrowSlice(w.Final)
 }
 
 func drawTensor(t attn.Tensor, s attn.Shape, r *rand.Rand) []float32 {

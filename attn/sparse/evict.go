@@ -16,7 +16,7 @@ func newEvicting(info attn.Info, p *policy, limit func(s attn.Shape) string) evi
 	m := evicting{policy: p, info: &info}
 	info.Family, info.Masks, info.Inputs, info.Cost = "sparse", attn.Causal, attn.QKV(), m.cost
 	info.Approximates, info.Inference, info.SeesQuestion, info.Selects, info.Decode = true, true, true, true, attn.DecodeSameSplit
-	info.Couples = attn.CouplesGroup
+	info.Appends, info.Couples = !p.steady, attn.CouplesGroup
 	if p.wide {
 		info.Couples = attn.CouplesHeads
 	}
