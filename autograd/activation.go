@@ -48,12 +48,14 @@ func apply(act Activation, dst, x []float32) {
 		}
 	case LogSigmoid:
 		for i, v := range x {
-			dst[i] = -softplus(-v)
+			dst[i] = -v
+		}
+		kernel.Softplus(dst, dst)
+		for i, v := range dst {
+			dst[i] = -v
 		}
 	case Softplus:
-		for i, v := range x {
-			dst[i] = softplus(v)
-		}
+		kernel.Softplus(dst, x)
 	case Exp:
 		copy(dst, x)
 		kernel.Exp(dst)
@@ -92,13 +94,9 @@ func slope(act Activation, g, x, y []float32) {
 			g[i] *= 1 - p*p
 		}
 	case LogSigmoid:
-		for i, v := range x {
-			g[i] *= float32(1 / (1 + math.Exp(float64(v))))
-		}
+		timesSigmoid(g, x, -1)
 	case Softplus:
-		for i, v := range x {
-			g[i] *= float32(1 / (1 + math.Exp(-float64(v))))
-		}
+		timesSigmoid(g, x, 1)
 	case Exp:
 		kernel.Times(g, y)
 	case Log:
@@ -113,8 +111,16 @@ func slope(act Activation, g, x, y []float32) {
 	}
 }
 
-// softplus returns log(1+e^x) without overflow.
-func softplus(x float32) float32 {
-	v := float64(x)
-	return float32(max(v, 0) + math.Log1p(math.Exp(-math.Abs(v))))
+// timesSigmoid multiplies g by σ(sign·x).
+func timesSigmoid(g, x []float32, sign float32) {
+	var room [256]float32
+	for len(g) > 0 {
+		p := room[:min(len(g), len(room))]
+		for i := range p {
+			p[i] = sign * x[i]
+		}
+		kernel.Sigmoid(p, p)
+		kernel.Times(g[:len(p)], p)
+		g, x = g[len(p):], x[len(p):]
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"attnbench/attn"
+	"attnbench/internal/kernel"
 )
 
 // The operations below look at neighbouring tokens. back[i] says how many tokens of the same sequence lie directly
@@ -45,10 +46,7 @@ func ConvTap(y, bias, w, x []float32) {
 		}
 		return
 	}
-	w, x = w[:len(y)], x[:len(y)]
-	for c := range y {
-		y[c] += float32(w[c] * x[c])
-	}
+	kernel.AddTimes(y, w, x)
 }
 
 func (t *Tape) backShortConv(o *op, g []float32) {

@@ -39,6 +39,8 @@ func readLoop(x []float32) float32                 { return readLoopGeneric(x) }
 func scaleBy(a float32, x []float32)               { scaleGeneric(a, x) }
 func addTo(dst, x []float32)                       { addGeneric(dst, x) }
 func times(dst, x []float32)                       { timesGeneric(dst, x) }
+func addTimes(dst, w, x []float32)                 { addTimesGeneric(dst, w, x) }
+func softplus(dst, x []float32)                    { softplusGeneric(dst, x) }
 func sum(x []float32) float32                      { return sumGeneric(x) }
 func sumSquares(x []float32) float32               { return dotGeneric(x, x) }
 func sigmoid(dst, x []float32)                     { sigmoidGeneric(dst, x) }

@@ -75,6 +75,8 @@ func TestPageEnd(t *testing.T) {
 			Scale(0.5, x)
 			Add(x, y)
 			Times(x, y)
+			AddTimes(x, y, z)
+			Softplus(x, y)
 			Sigmoid(x, y)
 			SiLU(x, y)
 			SiLUGrad(x, y, z)

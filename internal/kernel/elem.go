@@ -11,6 +11,12 @@ func Add(dst, x []float32) { addTo(dst, x[:len(dst)]) }
 // Times computes dst[i] *= x[i] over len(dst) elements.
 func Times(dst, x []float32) { times(dst, x[:len(dst)]) }
 
+// AddTimes computes dst[i] += w[i]·x[i] over len(dst) elements, the product rounded first.
+func AddTimes(dst, w, x []float32) { addTimes(dst, w[:len(dst)], x[:len(dst)]) }
+
+// Softplus computes dst[i] = ln(1+e^x[i]) over len(dst) elements; dst may be x.
+func Softplus(dst, x []float32) { softplus(dst, x[:len(dst)]) }
+
 // Sum returns Σ x[i], added in a fixed order.
 func Sum(x []float32) float32 { return sum(x) }
 

@@ -24,6 +24,16 @@ func addAVX2(x *float32, y *float32, n int)
 //go:noescape
 func timesAVX2(x *float32, y *float32, n int)
 
+// addTimesAVX2 computes y += w∘x, the product rounded first.
+//
+//go:noescape
+func addTimesAVX2(w *float32, x *float32, y *float32, n int)
+
+// softplusAVX2 computes y = ln(1+e^x).
+//
+//go:noescape
+func softplusAVX2(x *float32, y *float32, n int)
+
 // sigmoidAVX2 computes y = σ(x).
 //
 //go:noescape
@@ -73,6 +83,16 @@ func addAVX512(x *float32, y *float32, n int)
 //
 //go:noescape
 func timesAVX512(x *float32, y *float32, n int)
+
+// addTimesAVX512 computes y += w∘x, the product rounded first.
+//
+//go:noescape
+func addTimesAVX512(w *float32, x *float32, y *float32, n int)
+
+// softplusAVX512 computes y = ln(1+e^x).
+//
+//go:noescape
+func softplusAVX512(x *float32, y *float32, n int)
 
 // sigmoidAVX512 computes y = σ(x).
 //

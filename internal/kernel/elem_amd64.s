@@ -259,9 +259,85 @@ done:
 	VZEROUPPER
 	RET
 
-// func sigmoidAVX2(x *float32, y *float32, n int)
+// func addTimesAVX2(w *float32, x *float32, y *float32, n int)
+// Requires: AVX
+TEXT ·addTimesAVX2(SB), NOSPLIT, $0-32
+	MOVQ w+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+	SUBQ $0x00000020, BX
+	JL   manyend
+
+many:
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	VMOVUPS (CX), Y4
+	VMOVUPS 32(CX), Y5
+	VMOVUPS 64(CX), Y6
+	VMOVUPS 96(CX), Y7
+	VMOVUPS (DX), Y8
+	VMOVUPS 32(DX), Y9
+	VMOVUPS 64(DX), Y10
+	VMOVUPS 96(DX), Y11
+	VMULPS  Y0, Y4, Y4
+	VADDPS  Y4, Y8, Y8
+	VMULPS  Y1, Y5, Y5
+	VADDPS  Y5, Y9, Y9
+	VMULPS  Y2, Y6, Y6
+	VADDPS  Y6, Y10, Y10
+	VMULPS  Y3, Y7, Y7
+	VADDPS  Y7, Y11, Y11
+	VMOVUPS Y8, (DX)
+	VMOVUPS Y9, 32(DX)
+	VMOVUPS Y10, 64(DX)
+	VMOVUPS Y11, 96(DX)
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, BX
+	JGE     many
+
+manyend:
+	ADDQ $0x00000020, BX
+	SUBQ $0x00000008, BX
+	JL   oneend
+
+one:
+	VMOVUPS (AX), Y0
+	VMOVUPS (CX), Y1
+	VMOVUPS (DX), Y2
+	VMULPS  Y0, Y1, Y1
+	VADDPS  Y1, Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, CX
+	ADDQ    $0x00000020, DX
+	SUBQ    $0x00000008, BX
+	JGE     one
+
+oneend:
+	ADDQ       $0x00000008, BX
+	JZ         done
+	LEAQ       tail<>+32(SB), SI
+	NEGQ       BX
+	VMOVUPS    (SI)(BX*4), Y0
+	VMASKMOVPS (AX), Y0, Y1
+	VMASKMOVPS (CX), Y0, Y2
+	VMASKMOVPS (DX), Y0, Y3
+	VMULPS     Y1, Y2, Y2
+	VADDPS     Y2, Y3, Y3
+	VMASKMOVPS Y3, Y0, (DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func softplusAVX2(x *float32, y *float32, n int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-24
+TEXT ·softplusAVX2(SB), NOSPLIT, $0-24
 	MOVQ x+0(FP), AX
 	MOVQ y+8(FP), CX
 	MOVQ n+16(FP), DX
@@ -309,18 +385,38 @@ many:
 	VPSLLD       $0x17, Y9, Y9
 	VPADDD       Y9, Y5, Y5
 	VANDPS       Y7, Y5, Y3
-	VMOVUPS      c3f800000<>+0(SB), Y5
-	VXORPS       Y6, Y6, Y6
-	VADDPS       Y5, Y2, Y4
-	VCMPPS       $0x15, Y6, Y0, Y0
-	VBLENDVPS    Y0, Y5, Y2, Y2
-	VDIVPS       Y4, Y2, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y4
+	VMOVUPS      c40000000<>+0(SB), Y4
+	VADDPS       Y4, Y2, Y5
+	VDIVPS       Y5, Y2, Y4
+	VMULPS       Y4, Y4, Y5
+	VMOVUPS      c3d888889<>+0(SB), Y2
+	VFMADD213PS  c3d9d89d9<>+0(SB), Y5, Y2
+	VFMADD213PS  c3dba2e8c<>+0(SB), Y5, Y2
+	VFMADD213PS  c3de38e39<>+0(SB), Y5, Y2
+	VFMADD213PS  c3e124925<>+0(SB), Y5, Y2
+	VFMADD213PS  c3e4ccccd<>+0(SB), Y5, Y2
+	VFMADD213PS  c3eaaaaab<>+0(SB), Y5, Y2
+	VFMADD213PS  c3f800000<>+0(SB), Y5, Y2
+	VADDPS       Y4, Y4, Y4
 	VXORPS       Y5, Y5, Y5
-	VADDPS       Y4, Y3, Y0
-	VCMPPS       $0x15, Y5, Y1, Y1
-	VBLENDVPS    Y1, Y4, Y3, Y3
-	VDIVPS       Y0, Y3, Y3
+	VMAXPS       Y0, Y5, Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VMOVUPS      c40000000<>+0(SB), Y0
+	VADDPS       Y0, Y3, Y4
+	VDIVPS       Y4, Y3, Y0
+	VMULPS       Y0, Y0, Y4
+	VMOVUPS      c3d888889<>+0(SB), Y3
+	VFMADD213PS  c3d9d89d9<>+0(SB), Y4, Y3
+	VFMADD213PS  c3dba2e8c<>+0(SB), Y4, Y3
+	VFMADD213PS  c3de38e39<>+0(SB), Y4, Y3
+	VFMADD213PS  c3e124925<>+0(SB), Y4, Y3
+	VFMADD213PS  c3e4ccccd<>+0(SB), Y4, Y3
+	VFMADD213PS  c3eaaaaab<>+0(SB), Y4, Y3
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y3
+	VADDPS       Y0, Y0, Y0
+	VXORPS       Y4, Y4, Y4
+	VMAXPS       Y1, Y4, Y4
+	VFMADD213PS  Y4, Y0, Y3
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      Y3, 32(CX)
 	ADDQ         $0x00000040, AX
@@ -354,12 +450,22 @@ one:
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y2, Y2
 	VANDPS       Y3, Y2, Y1
-	VMOVUPS      c3f800000<>+0(SB), Y3
-	VXORPS       Y4, Y4, Y4
-	VADDPS       Y3, Y1, Y2
-	VCMPPS       $0x15, Y4, Y0, Y0
-	VBLENDVPS    Y0, Y3, Y1, Y1
-	VDIVPS       Y2, Y1, Y1
+	VMOVUPS      c40000000<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y3
+	VDIVPS       Y3, Y1, Y2
+	VMULPS       Y2, Y2, Y3
+	VMOVUPS      c3d888889<>+0(SB), Y1
+	VFMADD213PS  c3d9d89d9<>+0(SB), Y3, Y1
+	VFMADD213PS  c3dba2e8c<>+0(SB), Y3, Y1
+	VFMADD213PS  c3de38e39<>+0(SB), Y3, Y1
+	VFMADD213PS  c3e124925<>+0(SB), Y3, Y1
+	VFMADD213PS  c3e4ccccd<>+0(SB), Y3, Y1
+	VFMADD213PS  c3eaaaaab<>+0(SB), Y3, Y1
+	VFMADD213PS  c3f800000<>+0(SB), Y3, Y1
+	VADDPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VMAXPS       Y0, Y3, Y3
+	VFMADD213PS  Y3, Y2, Y1
 	VMOVUPS      Y1, (CX)
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
@@ -392,12 +498,22 @@ oneend:
 	VPSLLD       $0x17, Y5, Y5
 	VPADDD       Y5, Y3, Y3
 	VANDPS       Y4, Y3, Y2
-	VMOVUPS      c3f800000<>+0(SB), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       Y4, Y2, Y3
-	VCMPPS       $0x15, Y5, Y1, Y1
-	VBLENDVPS    Y1, Y4, Y2, Y2
-	VDIVPS       Y3, Y2, Y2
+	VMOVUPS      c40000000<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y4
+	VDIVPS       Y4, Y2, Y3
+	VMULPS       Y3, Y3, Y4
+	VMOVUPS      c3d888889<>+0(SB), Y2
+	VFMADD213PS  c3d9d89d9<>+0(SB), Y4, Y2
+	VFMADD213PS  c3dba2e8c<>+0(SB), Y4, Y2
+	VFMADD213PS  c3de38e39<>+0(SB), Y4, Y2
+	VFMADD213PS  c3e124925<>+0(SB), Y4, Y2
+	VFMADD213PS  c3e4ccccd<>+0(SB), Y4, Y2
+	VFMADD213PS  c3eaaaaab<>+0(SB), Y4, Y2
+	VFMADD213PS  c3f800000<>+0(SB), Y4, Y2
+	VADDPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VMAXPS       Y1, Y4, Y4
+	VFMADD213PS  Y4, Y3, Y2
 	VMASKMOVPS   Y2, Y0, (CX)
 
 done:
@@ -619,6 +735,295 @@ DATA c3f800000<>+52(SB)/4, $0x3f800000
 DATA c3f800000<>+56(SB)/4, $0x3f800000
 DATA c3f800000<>+60(SB)/4, $0x3f800000
 GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
+
+DATA c40000000<>+0(SB)/4, $0x40000000
+DATA c40000000<>+4(SB)/4, $0x40000000
+DATA c40000000<>+8(SB)/4, $0x40000000
+DATA c40000000<>+12(SB)/4, $0x40000000
+DATA c40000000<>+16(SB)/4, $0x40000000
+DATA c40000000<>+20(SB)/4, $0x40000000
+DATA c40000000<>+24(SB)/4, $0x40000000
+DATA c40000000<>+28(SB)/4, $0x40000000
+DATA c40000000<>+32(SB)/4, $0x40000000
+DATA c40000000<>+36(SB)/4, $0x40000000
+DATA c40000000<>+40(SB)/4, $0x40000000
+DATA c40000000<>+44(SB)/4, $0x40000000
+DATA c40000000<>+48(SB)/4, $0x40000000
+DATA c40000000<>+52(SB)/4, $0x40000000
+DATA c40000000<>+56(SB)/4, $0x40000000
+DATA c40000000<>+60(SB)/4, $0x40000000
+GLOBL c40000000<>(SB), RODATA|NOPTR, $64
+
+DATA c3d888889<>+0(SB)/4, $0x3d888889
+DATA c3d888889<>+4(SB)/4, $0x3d888889
+DATA c3d888889<>+8(SB)/4, $0x3d888889
+DATA c3d888889<>+12(SB)/4, $0x3d888889
+DATA c3d888889<>+16(SB)/4, $0x3d888889
+DATA c3d888889<>+20(SB)/4, $0x3d888889
+DATA c3d888889<>+24(SB)/4, $0x3d888889
+DATA c3d888889<>+28(SB)/4, $0x3d888889
+DATA c3d888889<>+32(SB)/4, $0x3d888889
+DATA c3d888889<>+36(SB)/4, $0x3d888889
+DATA c3d888889<>+40(SB)/4, $0x3d888889
+DATA c3d888889<>+44(SB)/4, $0x3d888889
+DATA c3d888889<>+48(SB)/4, $0x3d888889
+DATA c3d888889<>+52(SB)/4, $0x3d888889
+DATA c3d888889<>+56(SB)/4, $0x3d888889
+DATA c3d888889<>+60(SB)/4, $0x3d888889
+GLOBL c3d888889<>(SB), RODATA|NOPTR, $64
+
+DATA c3d9d89d9<>+0(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+4(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+8(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+12(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+16(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+20(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+24(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+28(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+32(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+36(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+40(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+44(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+48(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+52(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+56(SB)/4, $0x3d9d89d9
+DATA c3d9d89d9<>+60(SB)/4, $0x3d9d89d9
+GLOBL c3d9d89d9<>(SB), RODATA|NOPTR, $64
+
+DATA c3dba2e8c<>+0(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+4(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+8(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+12(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+16(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+20(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+24(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+28(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+32(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+36(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+40(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+44(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+48(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+52(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+56(SB)/4, $0x3dba2e8c
+DATA c3dba2e8c<>+60(SB)/4, $0x3dba2e8c
+GLOBL c3dba2e8c<>(SB), RODATA|NOPTR, $64
+
+DATA c3de38e39<>+0(SB)/4, $0x3de38e39
+DATA c3de38e39<>+4(SB)/4, $0x3de38e39
+DATA c3de38e39<>+8(SB)/4, $0x3de38e39
+DATA c3de38e39<>+12(SB)/4, $0x3de38e39
+DATA c3de38e39<>+16(SB)/4, $0x3de38e39
+DATA c3de38e39<>+20(SB)/4, $0x3de38e39
+DATA c3de38e39<>+24(SB)/4, $0x3de38e39
+DATA c3de38e39<>+28(SB)/4, $0x3de38e39
+DATA c3de38e39<>+32(SB)/4, $0x3de38e39
+DATA c3de38e39<>+36(SB)/4, $0x3de38e39
+DATA c3de38e39<>+40(SB)/4, $0x3de38e39
+DATA c3de38e39<>+44(SB)/4, $0x3de38e39
+DATA c3de38e39<>+48(SB)/4, $0x3de38e39
+DATA c3de38e39<>+52(SB)/4, $0x3de38e39
+DATA c3de38e39<>+56(SB)/4, $0x3de38e39
+DATA c3de38e39<>+60(SB)/4, $0x3de38e39
+GLOBL c3de38e39<>(SB), RODATA|NOPTR, $64
+
+DATA c3e124925<>+0(SB)/4, $0x3e124925
+DATA c3e124925<>+4(SB)/4, $0x3e124925
+DATA c3e124925<>+8(SB)/4, $0x3e124925
+DATA c3e124925<>+12(SB)/4, $0x3e124925
+DATA c3e124925<>+16(SB)/4, $0x3e124925
+DATA c3e124925<>+20(SB)/4, $0x3e124925
+DATA c3e124925<>+24(SB)/4, $0x3e124925
+DATA c3e124925<>+28(SB)/4, $0x3e124925
+DATA c3e124925<>+32(SB)/4, $0x3e124925
+DATA c3e124925<>+36(SB)/4, $0x3e124925
+DATA c3e124925<>+40(SB)/4, $0x3e124925
+DATA c3e124925<>+44(SB)/4, $0x3e124925
+DATA c3e124925<>+48(SB)/4, $0x3e124925
+DATA c3e124925<>+52(SB)/4, $0x3e124925
+DATA c3e124925<>+56(SB)/4, $0x3e124925
+DATA c3e124925<>+60(SB)/4, $0x3e124925
+GLOBL c3e124925<>(SB), RODATA|NOPTR, $64
+
+DATA c3e4ccccd<>+0(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+4(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+8(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+12(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+16(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+20(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+24(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+28(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+32(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+36(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+40(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+44(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+48(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+52(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+56(SB)/4, $0x3e4ccccd
+DATA c3e4ccccd<>+60(SB)/4, $0x3e4ccccd
+GLOBL c3e4ccccd<>(SB), RODATA|NOPTR, $64
+
+DATA c3eaaaaab<>+0(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+4(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+8(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+12(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+16(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+20(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+24(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+28(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+32(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+36(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+40(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+44(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+48(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+52(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+56(SB)/4, $0x3eaaaaab
+DATA c3eaaaaab<>+60(SB)/4, $0x3eaaaaab
+GLOBL c3eaaaaab<>(SB), RODATA|NOPTR, $64
+
+// func sigmoidAVX2(x *float32, y *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ n+16(FP), DX
+	SUBQ $0x00000010, DX
+	JL   manyend
+
+many:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      32(AX), Y1
+	VORPS        c80000000<>+0(SB), Y0, Y2
+	VORPS        c80000000<>+0(SB), Y1, Y3
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y2, Y6
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y4, Y8
+	VROUNDPS     $0x08, Y4, Y4
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y3, Y7
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y5, Y9
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y2
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y2
+	VFNMADD231PS c3f318000<>+0(SB), Y5, Y3
+	VFNMADD231PS cb95e8083<>+0(SB), Y5, Y3
+	VMOVUPS      c39506967<>+0(SB), Y4
+	VMOVUPS      c39506967<>+0(SB), Y5
+	VFMADD213PS  c3ab743ce<>+0(SB), Y2, Y4
+	VFMADD213PS  c3ab743ce<>+0(SB), Y3, Y5
+	VFMADD213PS  c3c088908<>+0(SB), Y2, Y4
+	VFMADD213PS  c3c088908<>+0(SB), Y3, Y5
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y3, Y5
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y3, Y5
+	VFMADD213PS  c3f000000<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f000000<>+0(SB), Y3, Y5
+	VMULPS       Y2, Y2, Y10
+	VFMADD213PS  Y2, Y10, Y4
+	VADDPS       c3f800000<>+0(SB), Y4, Y4
+	VMULPS       Y3, Y3, Y2
+	VFMADD213PS  Y3, Y2, Y5
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VANDPS       Y6, Y4, Y2
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       Y9, Y5, Y5
+	VANDPS       Y7, Y5, Y3
+	VMOVUPS      c3f800000<>+0(SB), Y5
+	VXORPS       Y6, Y6, Y6
+	VADDPS       Y5, Y2, Y4
+	VCMPPS       $0x15, Y6, Y0, Y0
+	VBLENDVPS    Y0, Y5, Y2, Y2
+	VDIVPS       Y4, Y2, Y2
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VXORPS       Y5, Y5, Y5
+	VADDPS       Y4, Y3, Y0
+	VCMPPS       $0x15, Y5, Y1, Y1
+	VBLENDVPS    Y1, Y4, Y3, Y3
+	VDIVPS       Y0, Y3, Y3
+	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y3, 32(CX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000040, CX
+	SUBQ         $0x00000010, DX
+	JGE          many
+
+manyend:
+	ADDQ $0x00000010, DX
+	SUBQ $0x00000008, DX
+	JL   oneend
+
+one:
+	VMOVUPS      (AX), Y0
+	VORPS        c80000000<>+0(SB), Y0, Y1
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y1, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
+	VCVTPS2DQ    Y2, Y4
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
+	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y1
+	VMOVUPS      c39506967<>+0(SB), Y2
+	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y2
+	VFMADD213PS  c3c088908<>+0(SB), Y1, Y2
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y2
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y2
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y2
+	VMULPS       Y1, Y1, Y5
+	VFMADD213PS  Y1, Y5, Y2
+	VADDPS       c3f800000<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y2, Y2
+	VANDPS       Y3, Y2, Y1
+	VMOVUPS      c3f800000<>+0(SB), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       Y3, Y1, Y2
+	VCMPPS       $0x15, Y4, Y0, Y0
+	VBLENDVPS    Y0, Y3, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VMOVUPS      Y1, (CX)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, CX
+	SUBQ         $0x00000008, DX
+	JGE          one
+
+oneend:
+	ADDQ         $0x00000008, DX
+	JZ           done
+	LEAQ         tail<>+32(SB), BX
+	NEGQ         DX
+	VMOVUPS      (BX)(DX*4), Y0
+	VMASKMOVPS   (AX), Y0, Y1
+	VORPS        c80000000<>+0(SB), Y1, Y2
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Y2, Y4
+	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y3
+	VCVTPS2DQ    Y3, Y5
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS c3f318000<>+0(SB), Y3, Y2
+	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y2
+	VMOVUPS      c39506967<>+0(SB), Y3
+	VFMADD213PS  c3ab743ce<>+0(SB), Y2, Y3
+	VFMADD213PS  c3c088908<>+0(SB), Y2, Y3
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y2, Y3
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y2, Y3
+	VFMADD213PS  c3f000000<>+0(SB), Y2, Y3
+	VMULPS       Y2, Y2, Y6
+	VFMADD213PS  Y2, Y6, Y3
+	VADDPS       c3f800000<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VANDPS       Y4, Y3, Y2
+	VMOVUPS      c3f800000<>+0(SB), Y4
+	VXORPS       Y5, Y5, Y5
+	VADDPS       Y4, Y2, Y3
+	VCMPPS       $0x15, Y5, Y1, Y1
+	VBLENDVPS    Y1, Y4, Y2, Y2
+	VDIVPS       Y3, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (CX)
+
+done:
+	VZEROUPPER
+	RET
 
 // func siluAVX2(x *float32, y *float32, n int)
 // Requires: AVX, AVX2, FMA3
@@ -1741,6 +2146,255 @@ oneend:
 	VMOVUPS.Z    (AX), K1, Z0
 	VMOVUPS.Z    (CX), K1, Z1
 	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, K1, (CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addTimesAVX512(w *float32, x *float32, y *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·addTimesAVX512(SB), NOSPLIT, $0-32
+	MOVQ w+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+	SUBQ $0x00000040, BX
+	JL   manyend
+
+many:
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	VMOVUPS (CX), Z4
+	VMOVUPS 64(CX), Z5
+	VMOVUPS 128(CX), Z6
+	VMOVUPS 192(CX), Z7
+	VMOVUPS (DX), Z8
+	VMOVUPS 64(DX), Z9
+	VMOVUPS 128(DX), Z10
+	VMOVUPS 192(DX), Z11
+	VMULPS  Z0, Z4, Z4
+	VADDPS  Z4, Z8, Z8
+	VMULPS  Z1, Z5, Z5
+	VADDPS  Z5, Z9, Z9
+	VMULPS  Z2, Z6, Z6
+	VADDPS  Z6, Z10, Z10
+	VMULPS  Z3, Z7, Z7
+	VADDPS  Z7, Z11, Z11
+	VMOVUPS Z8, (DX)
+	VMOVUPS Z9, 64(DX)
+	VMOVUPS Z10, 128(DX)
+	VMOVUPS Z11, 192(DX)
+	ADDQ    $0x00000100, AX
+	ADDQ    $0x00000100, CX
+	ADDQ    $0x00000100, DX
+	SUBQ    $0x00000040, BX
+	JGE     many
+
+manyend:
+	ADDQ $0x00000040, BX
+	SUBQ $0x00000010, BX
+	JL   oneend
+
+one:
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (DX), Z2
+	VMULPS  Z0, Z1, Z1
+	VADDPS  Z1, Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, BX
+	JGE     one
+
+oneend:
+	ADDQ         $0x00000010, BX
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z0
+	VPBROADCASTD BX, Z1
+	VPCMPUD      $0x01, Z1, Z0, K1
+	VMOVUPS.Z    (AX), K1, Z0
+	VMOVUPS.Z    (CX), K1, Z1
+	VMOVUPS.Z    (DX), K1, Z2
+	VMULPS       Z0, Z1, Z1
+	VADDPS       Z1, Z2, Z2
+	VMOVUPS      Z2, K1, (DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func softplusAVX512(x *float32, y *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·softplusAVX512(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ y+8(FP), CX
+	MOVQ n+16(FP), DX
+	SUBQ $0x00000020, DX
+	JL   manyend
+
+many:
+	VMOVUPS      (AX), Z0
+	VMOVUPS      64(AX), Z1
+	VORPS        c80000000<>+0(SB), Z0, Z2
+	VORPS        c80000000<>+0(SB), Z1, Z3
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z2, K1
+	VMULPS       c3fb8aa3b<>+0(SB), Z2, Z4
+	VRNDSCALEPS  $0x08, Z4, Z4
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z3, K2
+	VMULPS       c3fb8aa3b<>+0(SB), Z3, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS c3f318000<>+0(SB), Z4, Z2
+	VFNMADD231PS cb95e8083<>+0(SB), Z4, Z2
+	VFNMADD231PS c3f318000<>+0(SB), Z5, Z3
+	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z3
+	VMOVUPS      c39506967<>+0(SB), Z6
+	VMOVUPS      c39506967<>+0(SB), Z7
+	VFMADD213PS  c3ab743ce<>+0(SB), Z2, Z6
+	VFMADD213PS  c3ab743ce<>+0(SB), Z3, Z7
+	VFMADD213PS  c3c088908<>+0(SB), Z2, Z6
+	VFMADD213PS  c3c088908<>+0(SB), Z3, Z7
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z2, Z6
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z3, Z7
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z2, Z6
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z3, Z7
+	VFMADD213PS  c3f000000<>+0(SB), Z2, Z6
+	VFMADD213PS  c3f000000<>+0(SB), Z3, Z7
+	VMULPS       Z2, Z2, Z8
+	VFMADD213PS  Z2, Z8, Z6
+	VADDPS       c3f800000<>+0(SB), Z6, Z6
+	VMULPS       Z3, Z3, Z2
+	VFMADD213PS  Z3, Z2, Z7
+	VADDPS       c3f800000<>+0(SB), Z7, Z7
+	VSCALEFPS.Z  Z4, Z6, K1, Z2
+	VSCALEFPS.Z  Z5, Z7, K2, Z3
+	VMOVUPS      c40000000<>+0(SB), Z4
+	VADDPS       Z4, Z2, Z5
+	VDIVPS       Z5, Z2, Z4
+	VMULPS       Z4, Z4, Z5
+	VMOVUPS      c3d888889<>+0(SB), Z2
+	VFMADD213PS  c3d9d89d9<>+0(SB), Z5, Z2
+	VFMADD213PS  c3dba2e8c<>+0(SB), Z5, Z2
+	VFMADD213PS  c3de38e39<>+0(SB), Z5, Z2
+	VFMADD213PS  c3e124925<>+0(SB), Z5, Z2
+	VFMADD213PS  c3e4ccccd<>+0(SB), Z5, Z2
+	VFMADD213PS  c3eaaaaab<>+0(SB), Z5, Z2
+	VFMADD213PS  c3f800000<>+0(SB), Z5, Z2
+	VADDPS       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VMAXPS       Z0, Z5, Z5
+	VFMADD213PS  Z5, Z4, Z2
+	VMOVUPS      c40000000<>+0(SB), Z0
+	VADDPS       Z0, Z3, Z4
+	VDIVPS       Z4, Z3, Z0
+	VMULPS       Z0, Z0, Z4
+	VMOVUPS      c3d888889<>+0(SB), Z3
+	VFMADD213PS  c3d9d89d9<>+0(SB), Z4, Z3
+	VFMADD213PS  c3dba2e8c<>+0(SB), Z4, Z3
+	VFMADD213PS  c3de38e39<>+0(SB), Z4, Z3
+	VFMADD213PS  c3e124925<>+0(SB), Z4, Z3
+	VFMADD213PS  c3e4ccccd<>+0(SB), Z4, Z3
+	VFMADD213PS  c3eaaaaab<>+0(SB), Z4, Z3
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z3
+	VADDPS       Z0, Z0, Z0
+	VPXORD       Z4, Z4, Z4
+	VMAXPS       Z1, Z4, Z4
+	VFMADD213PS  Z4, Z0, Z3
+	VMOVUPS      Z2, (CX)
+	VMOVUPS      Z3, 64(CX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x00000020, DX
+	JGE          many
+
+manyend:
+	ADDQ $0x00000020, DX
+	SUBQ $0x00000010, DX
+	JL   oneend
+
+one:
+	VMOVUPS      (AX), Z0
+	VORPS        c80000000<>+0(SB), Z0, Z1
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z1, K1
+	VMULPS       c3fb8aa3b<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS c3f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS cb95e8083<>+0(SB), Z2, Z1
+	VMOVUPS      c39506967<>+0(SB), Z3
+	VFMADD213PS  c3ab743ce<>+0(SB), Z1, Z3
+	VFMADD213PS  c3c088908<>+0(SB), Z1, Z3
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z1, Z3
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z1, Z3
+	VFMADD213PS  c3f000000<>+0(SB), Z1, Z3
+	VMULPS       Z1, Z1, Z4
+	VFMADD213PS  Z1, Z4, Z3
+	VADDPS       c3f800000<>+0(SB), Z3, Z3
+	VSCALEFPS.Z  Z2, Z3, K1, Z1
+	VMOVUPS      c40000000<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z3
+	VDIVPS       Z3, Z1, Z2
+	VMULPS       Z2, Z2, Z3
+	VMOVUPS      c3d888889<>+0(SB), Z1
+	VFMADD213PS  c3d9d89d9<>+0(SB), Z3, Z1
+	VFMADD213PS  c3dba2e8c<>+0(SB), Z3, Z1
+	VFMADD213PS  c3de38e39<>+0(SB), Z3, Z1
+	VFMADD213PS  c3e124925<>+0(SB), Z3, Z1
+	VFMADD213PS  c3e4ccccd<>+0(SB), Z3, Z1
+	VFMADD213PS  c3eaaaaab<>+0(SB), Z3, Z1
+	VFMADD213PS  c3f800000<>+0(SB), Z3, Z1
+	VADDPS       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VMAXPS       Z0, Z3, Z3
+	VFMADD213PS  Z3, Z2, Z1
+	VMOVUPS      Z1, (CX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000040, CX
+	SUBQ         $0x00000010, DX
+	JGE          one
+
+oneend:
+	ADDQ         $0x00000010, DX
+	JZ           done
+	VMOVDQU32    lanes<>+0(SB), Z0
+	VPBROADCASTD DX, Z1
+	VPCMPUD      $0x01, Z1, Z0, K1
+	VMOVUPS.Z    (AX), K1, Z0
+	VORPS        c80000000<>+0(SB), Z0, Z1
+	VCMPPS       $0x15, cc2aeac4f<>+0(SB), Z1, K2
+	VMULPS       c3fb8aa3b<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS c3f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS cb95e8083<>+0(SB), Z2, Z1
+	VMOVUPS      c39506967<>+0(SB), Z3
+	VFMADD213PS  c3ab743ce<>+0(SB), Z1, Z3
+	VFMADD213PS  c3c088908<>+0(SB), Z1, Z3
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Z1, Z3
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Z1, Z3
+	VFMADD213PS  c3f000000<>+0(SB), Z1, Z3
+	VMULPS       Z1, Z1, Z4
+	VFMADD213PS  Z1, Z4, Z3
+	VADDPS       c3f800000<>+0(SB), Z3, Z3
+	VSCALEFPS.Z  Z2, Z3, K2, Z1
+	VMOVUPS      c40000000<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z3
+	VDIVPS       Z3, Z1, Z2
+	VMULPS       Z2, Z2, Z3
+	VMOVUPS      c3d888889<>+0(SB), Z1
+	VFMADD213PS  c3d9d89d9<>+0(SB), Z3, Z1
+	VFMADD213PS  c3dba2e8c<>+0(SB), Z3, Z1
+	VFMADD213PS  c3de38e39<>+0(SB), Z3, Z1
+	VFMADD213PS  c3e124925<>+0(SB), Z3, Z1
+	VFMADD213PS  c3e4ccccd<>+0(SB), Z3, Z1
+	VFMADD213PS  c3eaaaaab<>+0(SB), Z3, Z1
+	VFMADD213PS  c3f800000<>+0(SB), Z3, Z1
+	VADDPS       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VMAXPS       Z0, Z3, Z3
+	VFMADD213PS  Z3, Z2, Z1
 	VMOVUPS      Z1, K1, (CX)
 
 done:

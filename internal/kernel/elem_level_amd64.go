@@ -69,6 +69,38 @@ func times(dst, x []float32) {
 	}
 }
 
+func addTimes(dst, w, x []float32) {
+	if level == levelGeneric {
+		addTimesGeneric(dst, w, x)
+		return
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), strip)
+		if level == levelAVX512 {
+			addTimesAVX512(&w[0], &x[0], &dst[0], n)
+		} else {
+			addTimesAVX2(&w[0], &x[0], &dst[0], n)
+		}
+		dst, w, x = dst[n:], w[n:], x[n:]
+	}
+}
+
+func softplus(dst, x []float32) {
+	if level == levelGeneric {
+		softplusGeneric(dst, x)
+		return
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), strip)
+		if level == levelAVX512 {
+			softplusAVX512(&x[0], &dst[0], n)
+		} else {
+			softplusAVX2(&x[0], &dst[0], n)
+		}
+		dst, x = dst[n:], x[n:]
+	}
+}
+
 func sigmoid(dst, x []float32) {
 	if level == levelGeneric {
 		sigmoidGeneric(dst, x)

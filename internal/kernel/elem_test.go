@@ -26,6 +26,8 @@ func TestElementwise(t *testing.T) {
 			{"scale", func(dst, x, y []float32) { copy(dst, x); Scale(0.7, dst) }, func(x, y float64) float64 { return float64(float32(0.7)) * x }, 1e-7},
 			{"add", func(dst, x, y []float32) { copy(dst, y); Add(dst, x) }, func(x, y float64) float64 { return x + y }, 1e-7},
 			{"times", func(dst, x, y []float32) { copy(dst, y); Times(dst, x) }, func(x, y float64) float64 { return x * y }, 1e-7},
+			{"addTimes", func(dst, x, y []float32) { copy(dst, y); AddTimes(dst, x, y) }, func(x, y float64) float64 { return y + float64(float32(x*y)) }, 1e-7},
+			{"softplus", func(dst, x, y []float32) { Softplus(dst, x) }, func(x, y float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }, 2e-7},
 			{"sigmoid", func(dst, x, y []float32) { Sigmoid(dst, x) }, func(x, y float64) float64 { return sigma(x) }, 3e-7},
 			{"silu", func(dst, x, y []float32) { SiLU(dst, x) }, func(x, y float64) float64 { return silu(x) }, 4e-7},
 			{"gelu", func(dst, x, y []float32) { GELU(dst, x) }, func(x, y float64) float64 { return geluOf(x) }, 1e-6},
@@ -61,7 +63,8 @@ func TestActivationExtremes(t *testing.T) {
 			ones[i] = 1
 		}
 		for name, f := range map[string]func(){
-			"sigmoid": func() { Sigmoid(y, x) }, "silu": func() { SiLU(y, x) }, "gelu": func() { GELU(y, x[:]) },
+			"softplus": func() { Softplus(y, x) },
+			"sigmoid":  func() { Sigmoid(y, x) }, "silu": func() { SiLU(y, x) }, "gelu": func() { GELU(y, x[:]) },
 			"siluGrad": func() { SiLUGrad(y, x, ones) }, "geluGrad": func() { GELUGrad(y, x, ones) },
 		} {
 			f()
@@ -74,6 +77,12 @@ func TestActivationExtremes(t *testing.T) {
 			}
 			if y[11] == y[11] {
 				t.Errorf("%s(NaN) = %v", name, y[11])
+			}
+		}
+		Softplus(y[:7], []float32{-3e38, -80, -5, 0, 5, 80, 3e38})
+		for i, want := range []float64{0, 1.804851387845415e-35, 0.006715348489117967, math.Ln2, 5.006715348489118, 80, 3e38} {
+			if math.Abs(float64(y[i])-want) > 3e-7*want {
+				t.Errorf("softplus %d of the extremes: %v, want %v", i, y[i], want)
 			}
 		}
 		Sigmoid(y, x)

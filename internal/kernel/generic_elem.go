@@ -20,6 +20,26 @@ func timesGeneric(dst, x []float32) {
 	}
 }
 
+func addTimesGeneric(dst, w, x []float32) {
+	for i, v := range x {
+		dst[i] += float32(w[i] * v)
+	}
+}
+
+// softplusGeneric is max(x, 0) + ln(1+e) with e = e^-|x|: 2 atanh(z) of z = e/(2+e), which is at most 1/3, by its series.
+func softplusGeneric(dst, x []float32) {
+	for i, v := range x {
+		e := expGeneric(-max(v, -v))
+		z := e / (2 + e)
+		w := z * z
+		p := float32(1. / 15)
+		for n := 13; n > 0; n -= 2 {
+			p = float32(p*w) + 1/float32(n)
+		}
+		dst[i] = max(v, 0) + float32(2*z*p)
+	}
+}
+
 func sumGeneric(x []float32) float32 {
 	var s0, s1, s2, s3 float32
 	i := 0

@@ -37,6 +37,18 @@ func genElem(s isa) {
 		}
 	})
 
+	s.begin("addTimes", "func(w, x, y *float32, n int)", "computes y += w∘x, the product rounded first.")
+	s.elementwise([]string{"w", "x", "y"}, 4, func(x [][]VecVirtual) {
+		for g := range x[0] {
+			VMULPS(x[0][g], x[1][g], x[1][g])
+			VADDPS(x[1][g], x[2][g], x[2][g])
+		}
+	})
+
+	s.begin("softplus", "func(x, y *float32, n int)", "computes y = ln(1+e^x).")
+	e := s.exp(0)
+	s.mapping([]string{"x"}, "y", func(x [][]VecVirtual) []VecVirtual { return s.softplus(e, x[0]) })
+
 	s.begin("sigmoid", "func(x, y *float32, n int)", "computes y = σ(x).")
 	sig := s.sigmoid()
 	s.mapping([]string{"x"}, "y", func(x [][]VecVirtual) []VecVirtual { return sig.run(x[0]) })
@@ -183,6 +195,32 @@ func (f sigmoid) run(x []VecVirtual) []VecVirtual {
 		VADDPS(one, e[g], d)
 		s.pick(notLess, x[g], zero, one, e[g])
 		VDIVPS(d, e[g], e[g])
+	}
+	return e
+}
+
+// softplus is max(x, 0) + ln(1+e) with e = e^-|x|: 2 atanh(z) of z = e/(2+e), which is at most 1/3, by its series.
+func (s isa) softplus(f exponential, x []VecVirtual) []VecVirtual {
+	e := s.vecs(len(x))
+	for g := range x {
+		s.or(bits(0x80000000), x[g], e[g])
+	}
+	f.run(e)
+	for g := range x {
+		z, w, p := s.vec(), s.vec(), s.vec()
+		s.set(constant(2), z)
+		VADDPS(z, e[g], w)
+		VDIVPS(w, e[g], z)
+		VMULPS(z, z, w)
+		s.set(constant(1./15), p)
+		for n := 13; n > 0; n -= 2 {
+			VFMADD213PS(constant(1/float64(n)), w, p)
+		}
+		VADDPS(z, z, z)
+		s.zero(w)
+		VMAXPS(x[g], w, w)
+		VFMADD213PS(w, z, p)
+		e[g] = p
 	}
 	return e
 }
