@@ -57,7 +57,7 @@ func (g *rateGrid) run(f results.Format) error {
 		for i, rate := range g.rates {
 			for _, mech := range g.mechs {
 				one := g.training
-				one.mechs, one.seed, one.count = []string{mech}, g.seed+uint64(seed), 1
+				one.mechs, one.seed, one.count, one.validate = []string{mech}, g.seed+uint64(seed), 1, true
 				one.recipe.Train.FinalRate *= rate / g.recipe.Train.Rate
 				one.recipe.Train.Rate = rate
 				list, err := one.jobs()
@@ -78,7 +78,7 @@ func (g *rateGrid) run(f results.Format) error {
 	if err != nil {
 		return err
 	}
-	best, err := g.write(f, set, &info.Metrics[0])
+	best, err := g.write(f, set, &info)
 	if err != nil {
 		return err
 	}
@@ -97,35 +97,50 @@ func (g *rateGrid) spelled() string {
 	return strings.Join(s, ", ")
 }
 
-// write draws the grid: medians over the seeds at each rate, the best one with its range, and the robustness, and returns the number
-// of each mechanism's best rate.
-func (g *rateGrid) write(f results.Format, set *results.Set, m *task.Metric) (best map[string]int, err error) {
-	scores := map[ratePlace][]float64{}
+// write draws the grid: medians over the seeds at each rate, of the rate that is best on the validation set the range, and the robustness,
+// and returns the number of each mechanism's best rate.
+func (g *rateGrid) write(f results.Format, set *results.Set, info *task.Info) (best map[string]int, err error) {
+	m, valid := &info.Metrics[0], harness.ValidUnit(info)
+	scores, valids := map[ratePlace][]float64{}, map[ratePlace][]float64{}
 	set.Each(func(key string, values []results.Value) {
-		x := math.NaN() // diverged
+		x, y := math.NaN(), math.NaN() // diverged
+		diverged := false
 		for _, v := range values {
-			if v.Unit == m.Unit {
+			switch v.Unit {
+			case m.Unit:
 				x = v.Value
+			case valid:
+				y = v.Value
+			case "diverged":
+				diverged = true
 			}
 		}
-		scores[g.place[key]] = append(scores[g.place[key]], x)
+		if y != y && !diverged && err == nil {
+			err = fmt.Errorf("%s: a result without %s, by which rates are chosen: want another file", g.out, valid)
+		}
+		at := g.place[key]
+		scores[at], valids[at] = append(scores[at], x), append(valids[at], y)
 	})
+	if err != nil {
+		return nil, err
+	}
 	sheet := results.Sheet{Title: fmt.Sprintf("%s of %s by peak learning rate, median of up to %d seeds", m.Unit, g.recipe.Task, g.samples(scores)), Header: []string{"mech"}, Left: 1}
 	for _, r := range g.rates {
 		sheet.Header = append(sheet.Header, fmt.Sprintf("%g", r))
 	}
-	sheet.Header = append(sheet.Header, "best", "lowest", "highest", "n", "robustness")
+	sheet.Header = append(sheet.Header, "rate", "median", "lowest", "highest", "n", "robustness")
 	best = map[string]int{}
 	for _, mech := range g.mechs {
 		row := []string{mech}
-		medians := make([]float64, len(g.rates))
+		medians := make([]float64, len(g.rates)) // of the validation set
 		at := 0
 		for i := range g.rates {
+			tested := math.NaN()
 			medians[i] = math.NaN()
-			if list := scores[ratePlace{mech, i}]; len(list) > 0 {
-				medians[i] = median(slices.Clone(list))
+			if p := (ratePlace{mech, i}); len(scores[p]) > 0 {
+				tested, medians[i] = median(slices.Clone(scores[p])), median(slices.Clone(valids[p]))
 			}
-			row = append(row, number(medians[i]))
+			row = append(row, number(tested))
 			if better(m, medians[i], medians[at]) {
 				at = i
 			}
@@ -141,11 +156,11 @@ func (g *rateGrid) write(f results.Format, set *results.Set, m *task.Metric) (be
 				within++
 			}
 		}
-		sheet.Rows = append(sheet.Rows, append(row, number(medians[at]), number(top[0]), number(top[len(top)-1]), fmt.Sprint(len(top)),
+		sheet.Rows = append(sheet.Rows, append(row, number(g.rates[at]), number(median(slices.Clone(top))), number(top[0]), number(top[len(top)-1]), fmt.Sprint(len(top)),
 			fmt.Sprintf("%.2f", float64(within)/float64(len(medians)))))
 	}
-	sheet.Notes = []string{"best, lowest and highest are those of the best rate's n seeds; robustness is the fraction of the rates whose median is within 5% of the best",
-		"the best rate is chosen by this same score: tune chooses on the validation set"}
+	sheet.Notes = []string{"rate is the best by the median of " + valid + "; median, lowest and highest are of its n seeds on the test set",
+		"robustness is the fraction of the rates whose median of " + valid + " is within 5% of the best"}
 	return best, sheet.Write(g.cmd.OutOrStdout(), f)
 }
 

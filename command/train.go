@@ -206,6 +206,7 @@ type training struct {
 	plot   string
 
 	checkpoints string
+	validate    bool // results have a score of the validation set
 }
 
 func (t *training) run(f results.Format) error {
@@ -320,7 +321,7 @@ func (t *training) jobs() ([]harness.Job, error) {
 					show, done := steps(t.cmd.ErrOrStderr(), fmt.Sprintf("%s, seed %d", mech, seed))
 					defer done()
 					noteCheckpoint(t.cmd, file)
-					m, rec, _, err := harness.FitModel(ctx, t.recipe, mech, seed, harness.Fitting{Progress: show, Checkpoint: file})
+					m, rec, _, err := harness.FitModel(ctx, t.recipe, mech, seed, harness.Fitting{Progress: show, Checkpoint: file, Validate: t.validate})
 					if err == nil && t.save != "" {
 						err = public.SaveDecoder(t.folder(mech, seed), &public.Decoder{LM: m, Begin: -1})
 					}
@@ -407,7 +408,7 @@ func addBaselines(table *results.Table, info *task.Info, list []task.Baseline) {
 func steps(w io.Writer, name string) (show func(train.Progress), done func()) {
 	text := func(p train.Progress) string {
 		left := time.Duration(p.Seconds / float64(p.Step) * float64(p.Steps-p.Step) * float64(time.Second))
-		return fmt.Sprintf("%s: loss %.4f nats (%v left)", name, p.Loss, left.Round(time.Second))
+		return fmt.Sprintf("%s: loss %.4f nats, %.0f tok/s (%v left)", name, p.Loss, p.Speed, left.Round(time.Second))
 	}
 	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return func(p train.Progress) {

@@ -92,7 +92,21 @@ func knowMetrics(info task.Info) {
 		}
 		results.RegisterUnit(results.Unit{Name: m.Unit, Better: better, Plain: true, Text: m.Help})
 	}
+	if len(info.Metrics) > 0 {
+		first, _ := results.LookupUnit(info.Metrics[0].Unit)
+		for name, text := range map[string]string{
+			ValidUnit(&info): "of the validation set", "best-" + info.Metrics[0].Unit: "at the step whose validation was the best",
+		} {
+			first.Name, first.Text = name, text
+			if _, known := results.LookupUnit(name); !known {
+				results.RegisterUnit(first)
+			}
+		}
+	}
 }
+
+// ValidUnit is the unit of a task's first metric on the validation set, by which settings are chosen.
+func ValidUnit(info *task.Info) string { return "valid-" + info.Metrics[0].Unit }
 
 // parts are the parts of the run's name after Accuracy.
 func (x *run) parts() []string {
@@ -148,8 +162,23 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	for _, v := range r.Metrics {
 		list = append(list, results.Value{Value: v.Value, Unit: v.Unit})
 	}
+	if f.Validate && !r.Diverged {
+		v, err := train.Evaluate(ws, m.Model, x.task, task.Valid, x.recipe.Train.EvalRows())
+		if err != nil {
+			return nil, r, err
+		}
+		info := x.task.Info()
+		for _, v := range v {
+			if v.Unit == info.Metrics[0].Unit {
+				list = append(list, results.Value{Value: v.Value, Unit: ValidUnit(&info)})
+			}
+		}
+	}
 	if r.Diverged {
 		list = []results.Value{{Value: 1, Unit: "diverged"}}
+	}
+	if v, ok := bestOf(&r, x.task.Info().Metrics[0].Unit); ok {
+		list = append(list, v, results.Value{Value: float64(r.BestStep), Unit: "best-step"})
 	}
 	if m.state >= 0 {
 		list = append(list, results.Value{Value: float64(m.state), Unit: "state-B"})
@@ -164,10 +193,21 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	return list, r, nil
 }
 
+// bestOf is the test set's metric at the best validation, named so.
+func bestOf(r *train.Result, unit string) (results.Value, bool) {
+	for _, v := range r.Best {
+		if v.Unit == unit {
+			return results.Value{Value: v.Value, Unit: "best-" + unit}, true
+		}
+	}
+	return results.Value{}, false
+}
+
 // Fitting is what a training does beside its result.
 type Fitting struct {
 	Progress   func(train.Progress) // unless nil, called after every step
 	Checkpoint string               // unless empty, the file to write now and then and to go on from
+	Validate   bool                 // the result has the task's first metric on the validation set, too
 }
 
 // Fit trains one model by the recipe, with the mechanism or layer pattern, and scores it on the task's

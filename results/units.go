@@ -42,6 +42,7 @@ var units = []Unit{
 	{Name: "peak-RSS-B", Better: -1, Text: "largest resident memory of a process of its own"},
 	{Name: "diverged", Better: -1, Plain: true, Text: "1: the training ended with a loss or gradient that is not finite"},
 	{Name: "params", Exact: true, Plain: true, Text: "trained numbers of the model"},
+	{Name: "best-step", Plain: true, Text: "step whose validation was the best"},
 	{Name: "steps", Exact: true, Plain: true, Text: "optimiser steps"},
 	{Name: "sec/step", Better: -1, Text: "time of one training step"},
 	{Name: "nats/token", Better: -1, Plain: true, Text: "mean loss a token"},

@@ -19,7 +19,7 @@ func TestRecipesAreFrozen(t *testing.T) {
 		"opticks":           "e02c9054102ad2eb",
 		"opticks-long":      "f61dc0b9ed6e93bf",
 		"quick":             "197ac8d997bef3d8",
-		"mqar-mix":          "9ecba8f4dde157a2",
+		"mqar-mix":          "8c3be54b859fc512",
 		"listops":           "c040797e746db8d3",
 		"induction":         "744fd4646d863b23",
 		"selective-copy":    "99bf34c976df39cd",

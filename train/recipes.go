@@ -34,7 +34,7 @@ var recipes = []NamedRecipe{
 		Recipe: Recipe{
 			Task:     "mqar-mix:vocab=1024,test=64x4-64x8-64x16-128x32-256x64-512x128,eval=500",
 			Model:    model.Config{Dim: 64, Layers: 2, Heads: 2, MLP: "none", Positions: "none", ShortConv: 3, Tied: true},
-			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.004, Warmup: 50, Decay: 0.1, Clip: 1, Beta2: 0.95},
+			Settings: Settings{Steps: 600, Batch: 32, Rate: 0.004, Warmup: 50, Decay: 0.1, Clip: 1, Beta2: 0.95, EvalEvery: 100, TargetUnit: "row-accuracy", TargetValue: 0.995},
 		},
 	},
 	{

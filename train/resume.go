@@ -16,6 +16,8 @@ type progress struct {
 	Tokens                  int64
 	Seconds, EvalSeconds    float64
 	Reached                 bool
+	BestStep                int
+	BestValue               float64
 }
 
 // identity is what must be equal for a checkpoint to be resumed.
@@ -46,9 +48,14 @@ func (r *run) save() error {
 	if r.Checkpoint == "" {
 		return nil
 	}
-	state, err := json.Marshal(progress{
-		r.Result.Steps, r.opt.step, r.Skipped, r.Valid, r.Tokens, r.Seconds, r.EvalSeconds, r.Reached,
-	})
+	now := progress{
+		Steps: r.Result.Steps, Updates: r.opt.step, Skipped: r.Skipped, Valid: r.Valid, Tokens: r.Tokens,
+		Seconds: r.Seconds, EvalSeconds: r.EvalSeconds, Reached: r.Reached,
+	}
+	if r.best != nil {
+		now.BestStep, now.BestValue = r.best.step, r.best.value
+	}
+	state, err := json.Marshal(now)
 	if err != nil {
 		return err
 	}
@@ -68,6 +75,9 @@ func (r *run) save() error {
 		for _, b := range m.Buffers() {
 			c.Tensors = append(c.Tensors, Tensor{Name: b.Name, Shape: []int{len(b.Data)}, Data: b.Data})
 		}
+	}
+	if r.best != nil {
+		c.Tensors = append(c.Tensors, r.best.kept...)
 	}
 	c.Tensors = append(c.Tensors, Tensor{Name: "losses", Shape: []int{len(r.Losses)}, Data: r.Losses})
 	return WriteCheckpoint(r.Checkpoint, c)
@@ -114,8 +124,18 @@ func (r *run) resume() error {
 			}
 		}
 	}
+	if r.best != nil {
+		for _, x := range r.best.kept {
+			if err := want(x.Name, x.Shape, x.Data); err != nil {
+				return wrap(err)
+			}
+		}
+	}
 	for i := range from {
 		copy(to[i], from[i])
+	}
+	if r.best != nil {
+		r.best.step, r.best.value = state.BestStep, state.BestValue
 	}
 	r.opt.step = state.Updates
 	r.Result = Result{

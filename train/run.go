@@ -50,6 +50,7 @@ type Progress struct {
 	Skipped     bool    // the gradient was not finite and the step left out
 	Tokens      int     // labelled tokens of the step
 	Seconds     float64 // of training so far
+	Speed       float64 // tokens a second, labelled or not, since Run was called
 }
 
 // Result is what a run came to.
@@ -58,13 +59,15 @@ type Result struct {
 	Losses      []float32    // training loss of every step, nats a labelled token
 	Valid       []Validation // every EvalEvery steps
 	Metrics     []task.Value // of the test set, at the end
-	Tokens      int64        // labelled tokens trained on
-	Seconds     float64      // spent in training steps
-	EvalSeconds float64      // spent in validations and the test
-	Skipped     int          // steps left out
-	Diverged    bool         // a loss or gradient was not finite, and the run ended there
-	Reason      string       // why it diverged
-	Reached     bool         // it stopped early, at the target
+	Best        []task.Value // of the test set, at the step whose validation was the best; nil without validations
+	BestStep    int
+	Tokens      int64   // labelled tokens trained on
+	Seconds     float64 // spent in training steps
+	EvalSeconds float64 // spent in validations and the test
+	Skipped     int     // steps left out
+	Diverged    bool    // a loss or gradient was not finite, and the run ended there
+	Reason      string  // why it diverged
+	Reached     bool    // it stopped early, at the target
 }
 
 // Validation is the score of the validation set after a step.
@@ -106,6 +109,7 @@ type run struct {
 	rate   Schedule
 	opt    *Optimiser
 	mean   [][]float32 // of each parameter; nil without Average
+	best   *best       // nil without validations
 	tape   *autograd.Tape
 }
 
@@ -140,6 +144,9 @@ func newRun(c Config) (*run, error) {
 			r.mean = append(r.mean, slices.Clone(p.Data))
 		}
 	}
+	if c.EvalEvery > 0 {
+		r.best = newBest(r)
+	}
 	if c.Checkpoint != "" {
 		switch err := r.resume(); {
 		case errors.Is(err, os.ErrNotExist):
@@ -152,6 +159,7 @@ func newRun(c Config) (*run, error) {
 }
 
 func (r *run) loop(ctx context.Context) error {
+	read, spent := 0, 0.0
 	for r.Result.Steps < r.Settings.Steps && !r.Diverged && !r.Reached {
 		if err := ctx.Err(); err != nil {
 			if r.diverged() {
@@ -160,12 +168,14 @@ func (r *run) loop(ctx context.Context) error {
 			return errors.Join(err, r.save())
 		}
 		start := time.Now()
-		p, err := r.step()
+		p, tokens, err := r.step()
 		if err != nil {
 			return err
 		}
-		r.Seconds += time.Since(start).Seconds()
-		p.Seconds = r.Seconds
+		seconds := time.Since(start).Seconds()
+		r.Seconds += seconds
+		read, spent = read+tokens, spent+seconds
+		p.Seconds, p.Speed = r.Seconds, float64(read)/max(spent, 1e-9)
 		if r.Progress != nil {
 			r.Progress(p)
 		}
@@ -192,7 +202,10 @@ func (r *run) loop(ctx context.Context) error {
 	r.swapMean()
 	start := time.Now()
 	var err error
-	r.Metrics, err = Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.evalRows())
+	r.Metrics, err = Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.EvalRows())
+	if err == nil && r.best != nil {
+		r.Best, err = r.best.test(r)
+	}
 	r.EvalSeconds += time.Since(start).Seconds()
 	return err
 }
@@ -206,29 +219,21 @@ func (r *run) swapMean() {
 	}
 }
 
-// evalRows is the rows of a batch of evaluation: as many as training takes at a time.
-func (r *run) evalRows() int {
-	if r.Micro > 0 {
-		return r.Micro
-	}
-	return r.Batch
-}
-
 // step does one step of training. A gradient or loss that is not finite changes no parameter, no moment and no counter of the
-// optimiser.
-func (r *run) step() (Progress, error) {
+// optimiser. tokens are those of the batch, labelled or not.
+func (r *run) step() (p Progress, tokens int, err error) {
 	n := r.Result.Steps + 1
-	p := Progress{Step: n, Steps: r.Settings.Steps, Rate: r.rate.Rate(n)}
+	p = Progress{Step: n, Steps: r.Settings.Steps, Rate: r.rate.Rate(n)}
 	batch := r.Task.Train(r.Seed, n-1, r.Batch)
+	tokens = batch.Rows * batch.Length
 	if m, ok := r.Model.(interface{ SetStep(uint64) }); ok {
 		m.SetStep(uint64(n))
 	}
-	var err error
 	if p.Loss, p.Tokens, err = accumulate(r.tape, r.Model, pieces(batch, r.Micro)); err != nil {
-		return p, fmt.Errorf("step %d: %w", n, err)
+		return p, tokens, fmt.Errorf("step %d: %w", n, err)
 	}
 	if p.Tokens == 0 {
-		return p, fmt.Errorf("step %d: a batch without labels: want at least one", n)
+		return p, tokens, fmt.Errorf("step %d: a batch without labels: want at least one", n)
 	}
 	p.Norm, err = r.opt.Norm(r.Workspace, n)
 	if err == nil && (math.IsNaN(p.Loss) || math.IsInf(p.Loss, 0)) {
@@ -245,7 +250,7 @@ func (r *run) step() (Progress, error) {
 		}
 		if m, ok := r.Model.(updater); ok {
 			if err := m.Update(r.Workspace); err != nil {
-				return p, fmt.Errorf("step %d: %w", n, err)
+				return p, tokens, fmt.Errorf("step %d: %w", n, err)
 			}
 		}
 	case r.SkipNonFinite:
@@ -255,12 +260,12 @@ func (r *run) step() (Progress, error) {
 	default:
 		r.Diverged, r.Reason = true, err.Error()
 		r.opt.Clear()
-		return p, nil
+		return p, tokens, nil
 	}
 	r.Result.Steps = n
 	r.Losses = append(r.Losses, float32(p.Loss))
 	r.Tokens += int64(p.Tokens)
-	return p, nil
+	return p, tokens, nil
 }
 
 // diverged reports whether the run has, also by its last update, which no loss has seen: weights that are not finite would be
@@ -281,7 +286,7 @@ func (r *run) validate() error {
 		return nil
 	}
 	start := time.Now()
-	values, err := Evaluate(r.Workspace, r.Model, r.Task, task.Valid, r.evalRows())
+	values, err := Evaluate(r.Workspace, r.Model, r.Task, task.Valid, r.EvalRows())
 	r.EvalSeconds += time.Since(start).Seconds()
 	if err != nil {
 		return err
@@ -293,6 +298,7 @@ func (r *run) validate() error {
 		}
 	}
 	r.Valid = append(r.Valid, Validation{r.Result.Steps, values})
+	r.best.see(r, values)
 	if r.target != nil {
 		if v, ok := find(values, r.TargetUnit); ok {
 			r.Reached = v.Value >= r.TargetValue

@@ -267,7 +267,7 @@ func TestSkippingNonFiniteSteps(t *testing.T) {
 	}
 	for n := 1; n <= 13; n++ {
 		before := fmt.Sprint(m.embed.Data, run.opt.m, run.opt.v)
-		p, err := run.step()
+		p, _, err := run.step()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,6 +50,14 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
+// EvalRows is the rows of a batch of evaluation: as many as training takes at a time.
+func (s Settings) EvalRows() int {
+	if s.Micro > 0 {
+		return s.Micro
+	}
+	return s.Batch
+}
+
 func (s Settings) schedule() Schedule {
 	return Schedule{s.Rate, s.FinalRate, s.Warmup, s.Steps, s.Schedule}
 }
