@@ -344,6 +344,9 @@ func (t *training) canSave(mech string) error {
 	if t.save == "" {
 		return nil
 	}
+	if harness.Recurrent(mech) {
+		return fmt.Errorf("--save: %s: a recurrent network: want a mechanism, whose models have a public format", mech)
+	}
 	tk, err := task.New(t.recipe.Task)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ type run struct {
 
 func newRun(r Recipe, mech string, seed uint64) (*run, error) {
 	x := &run{recipe: r, mech: mech, seed: seed, revision: "1"}
-	if recurrent(mech) {
+	if Recurrent(mech) {
 		if r.Model.Bottleneck {
 			return nil, unsupported("%s: the task answers from the last token's output alone: want a mechanism", mech)
 		}

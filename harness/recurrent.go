@@ -9,10 +9,9 @@ import (
 	"attnbench/train"
 )
 
-// The recurrent networks that came before attention stand in the same table, under the names of their cells in place of a
-// mechanism: elman, gru and lstm.
-
-func recurrent(mech string) bool { return slices.Contains(rnn.Cells, mech) }
+// Recurrent reports whether mech names a recurrent network: those that came before attention, elman, gru and lstm, stand in
+// the same table under the names of their cells.
+func Recurrent(mech string) bool { return slices.Contains(rnn.Cells, mech) }
 
 // newRecurrent returns a recurrent network with as many layers as the recipe's model, and about as many learned numbers as it has with
 // projections to queries, keys, values and outputs alone.
@@ -58,7 +57,7 @@ type trainee struct {
 // build makes the model of a run, before training. That of a mechanism is kept as x.model.
 func (x *run) build() (trainee, error) {
 	info := x.task.Info()
-	if recurrent(x.mech) {
+	if Recurrent(x.mech) {
 		m, err := x.recipe.newRecurrent(x.mech, info.Vocab, x.seed)
 		if err != nil {
 			return trainee{}, err
