@@ -1,0 +1,87 @@
+package attntest
+
+import (
+	"fmt"
+	"math"
+
+	"attnbench/attn"
+)
+
+// elements compares every element of every gradient, on a small call.
+func (k *kit) elements(d attn.Differentiable, p *plan) {
+	if p.QueryLen > 9 || p.KeyLen > 9 || p.KeyDim > 4 {
+		return
+	}
+	c := k.drawClear(p)
+	parts, g, ok := k.backward(d, c, p, false)
+	if !ok {
+		return
+	}
+	w := wide(c)
+	w.Frozen = wide(c)
+	for _, part := range parts {
+		ps, n := part.points(w), len(part.got)
+		want, top := make([]float64, n), 0.0
+		for i := range n {
+			var at []*float64
+			for t := range part.ties {
+				at = append(at, ps[t*n+i])
+			}
+			if want[i], ok = k.difference(w, g, at, []float64{1}); !ok {
+				return
+			}
+			top = max(top, math.Abs(want[i]))
+		}
+		for i, x := range want {
+			if e := math.Abs(part.got[i] - x); !(e <= max(1e-4, k.rounding())*top+1e-6) {
+				k.failf("gradient of %s, element %d of %d: got %.6g, want %.6g", part.name, i, n, part.got[i], x)
+				break
+			}
+		}
+	}
+}
+
+// finalOnly checks a gradient that comes from the final state alone.
+func (k *kit) finalOnly(d attn.Differentiable, m attn.Mask) {
+	if k.info.Carry == nil {
+		return
+	}
+	for _, initial := range []bool{true, false} {
+		p := &plan{Shape: shape(m, 2, 9, 9, 2, 1, 4, 3), present: k.every(), carry: true, saved: true,
+			what: fmt.Sprintf("gradient of the final state, initial state %v", initial)}
+		if !k.begin(p) {
+			return
+		}
+		c := k.draw(p)
+		if !initial {
+			c.Initial = nil
+		}
+		parts, g, ok := k.backward(d, c, p, false)
+		if !ok {
+			return
+		}
+		w, r := wide(c), p.rand(5)
+		for _, part := range parts {
+			dir, got := direction(r, part.got)
+			want, ok := k.difference(w, g, part.points(w), dir)
+			if !ok {
+				return
+			}
+			if e := math.Abs(got - want); !(e <= 2e-3*math.Abs(want)+1e-4) {
+				k.failf("gradient of %s: got %.6g, want %.6g", part.name, got, want)
+			}
+		}
+	}
+}
+
+// emptyGradient checks that sizes of 0 have gradients, of nothing.
+func (k *kit) emptyGradient(d attn.Differentiable, m attn.Mask) {
+	for _, s := range []attn.Shape{shape(m, 0, 3, 3, 2, 1, 4, 3), shape(m, 2, 0, 0, 2, 1, 4, 3)} {
+		p := &plan{Shape: s, present: k.every(), saved: true, carry: true}
+		if k.begin(p) {
+			if c := k.draw(p); c.Batch == 0 || c.QueryLen == 0 {
+				k.backward(d, c, p, false)
+			}
+		}
+	}
+}
