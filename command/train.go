@@ -75,6 +75,7 @@ are recurrent networks of as many learned numbers.`,
 	f.IntVar(&r.Model.Dim, "dim", 0, "width of the model")
 	f.IntVar(&r.Model.Layers, "layers", 0, "layers of the model")
 	f.IntVar(&r.Model.Heads, "heads", 0, "heads of a layer")
+	f.IntVar(&r.Model.ShortConv, "short-conv", 0, "width of the short convolution in front of each layer's attention; 0 for none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, a := range args {
 			if err := mechs.Set(a); err != nil {
@@ -93,7 +94,7 @@ are recurrent networks of as many learned numbers.`,
 			}
 		}
 		if system.Has(spec) {
-			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "rates", "warmup", "optimiser", "schedule", "dim", "layers", "heads") {
+			for _, flag := range append(strings.Split(dialNames(), ", "), "recipe", "save", "iso", "batch", "micro", "recompute", "lr", "rates", "warmup", "optimiser", "schedule", "dim", "layers", "heads", "short-conv") {
 				if cmd.Flags().Changed(flag) {
 					return usage(cmd, fmt.Errorf("--%s with --task %s: want its options in the spelling of the task", flag, spec))
 				}
@@ -180,6 +181,7 @@ func change(to *harness.Recipe, from harness.Recipe, set func(flag string) bool)
 	}{
 		{"batch", &to.Train.Batch, &from.Train.Batch}, {"micro", &to.Train.Micro, &from.Train.Micro}, {"warmup", &to.Train.Warmup, &from.Train.Warmup},
 		{"dim", &to.Model.Dim, &from.Model.Dim}, {"layers", &to.Model.Layers, &from.Model.Layers}, {"heads", &to.Model.Heads, &from.Model.Heads},
+		{"short-conv", &to.Model.ShortConv, &from.Model.ShortConv},
 	} {
 		if set(n.flag) {
 			*n.to = *n.from
