@@ -280,7 +280,7 @@ func TestLimit(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	for _, spec := range []string{"linear:chunk=0", "linear:chunk=5000", "linear:map=tanh", "linear:eps=-1", "gla:chunk=-1", "gla:eps=1"} {
+	for _, spec := range []string{"linear:chunk=0", "linear:chunk=5000", "linear:map=tanh", "linear:eps=-1", "gla:chunk=-1", "gla:eps=1", "gla:gate=relu", "retnet:gate=", "gateddeltanet:gate=tanh"} {
 		if _, err := attn.New(spec); err == nil {
 			t.Errorf("%s: no error", spec)
 		}

@@ -7,13 +7,16 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("gateddeltanet", GatedDeltaNet{Conv: 4, Chunk: 64}, GatedDeltaNet.New) }
+func init() {
+	attn.Register("gateddeltanet", GatedDeltaNet{Conv: 4, Chunk: 64, Gate: "silu"}, GatedDeltaNet.New)
+}
 
 // GatedDeltaNet holds the options of Gated DeltaNet, spelled gateddeltanet:negative=true.
 type GatedDeltaNet struct {
-	Negative bool `opt:"negative"` // β up to 2: eigenvalues of a step down to -1
-	Conv     int  `opt:"conv"`     // width of the short convolution of q, k and v; 0 for none
-	Chunk    int  `opt:"chunk"`    // tokens between the states kept for training, computed by up to 32; at least 1
+	Negative bool   `opt:"negative"` // β up to 2: eigenvalues of a step down to -1
+	Conv     int    `opt:"conv"`     // width of the short convolution of q, k and v; 0 for none
+	Chunk    int    `opt:"chunk"`    // tokens between the states kept for training, computed by up to 32; at least 1
+	Gate     string `opt:"gate"`     // activation of the output gate: silu, as published, or sigmoid, which learns recall sooner
 }
 
 // New returns Gated DeltaNet with the options o.
@@ -25,6 +28,10 @@ func (o GatedDeltaNet) New() (attn.Mechanism, error) {
 	if err := checkConv(o.Conv); err != nil {
 		return nil, err
 	}
+	gate, err := outputGate(o.Gate)
+	if err != nil {
+		return nil, err
+	}
 	m.describe(attn.Info{
 		Name:     attn.Spell("gateddeltanet", o),
 		Title:    "Gated DeltaNet",
@@ -34,7 +41,7 @@ func (o GatedDeltaNet) New() (attn.Mechanism, error) {
 		Inputs: append(deltaInputs(o.Conv), attn.Input{
 			Name: "dt", From: attn.MemorySide, Heads: attn.KVHeads, Width: attn.OneWide, Bias: true, Act: attn.Softplus, Init: dtBias,
 		}, betaInput(o.Negative)),
-		Output: attn.Output{Norm: attn.RMSNorm, Gate: attn.SiLU},
+		Output: attn.Output{Norm: attn.RMSNorm, Gate: gate},
 		Limits: []attn.Limit{{ // without decay it is the delta rule
 			Spec:    func(attn.Shape) string { return attn.Spell("gateddeltanet", o) },
 			Equals:  "deltanet",

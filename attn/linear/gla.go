@@ -7,11 +7,12 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("gla", GLA{Chunk: 64}, GLA.New) }
+func init() { attn.Register("gla", GLA{Chunk: 64, Gate: "silu"}, GLA.New) }
 
 // GLA holds the options of gated linear attention, spelled gla:chunk=32.
 type GLA struct {
-	Chunk int `opt:"chunk"` // tokens between the states kept for training, computed by up to 32; at least 1
+	Chunk int    `opt:"chunk"` // tokens between the states kept for training, computed by up to 32; at least 1
+	Gate  string `opt:"gate"`  // activation of the output gate: silu, as published, or sigmoid, which learns recall sooner
 }
 
 // New returns gated linear attention with the options o.
@@ -22,6 +23,10 @@ func (o GLA) New() (attn.Mechanism, error) {
 	}
 	inputs := attn.QKV()
 	inputs[0].Rotary, inputs[1].Rotary = false, false
+	gate, err := outputGate(o.Gate)
+	if err != nil {
+		return nil, err
+	}
 	m.describe(attn.Info{
 		Name:     attn.Spell("gla", o),
 		Title:    "Gated Linear Attention",
@@ -35,7 +40,7 @@ func (o GLA) New() (attn.Mechanism, error) {
 			Name: "g", From: attn.MemorySide, Heads: attn.KVHeads, Width: attn.KeyWidth,
 			Rank: 16, Bias: true, Act: attn.LogSigmoid, Scale: 1.0 / 16,
 		}),
-		Output: attn.Output{Norm: attn.RMSNorm, Gate: attn.SiLU},
+		Output: attn.Output{Norm: attn.RMSNorm, Gate: gate},
 		Limits: []attn.Limit{{
 			Spec:   func(attn.Shape) string { return attn.Spell("gla", o) },
 			Equals: "linear:map=identity,normalize=false",

@@ -7,17 +7,22 @@ import (
 	"attnbench/attn/tile"
 )
 
-func init() { attn.Register("retnet", RetNet{Chunk: 64}, RetNet.New) }
+func init() { attn.Register("retnet", RetNet{Chunk: 64, Gate: "silu"}, RetNet.New) }
 
 // RetNet holds the options of retention, spelled retnet:chunk=32.
 type RetNet struct {
-	Chunk int `opt:"chunk"` // tokens between the states kept for training, computed by up to 32; at least 1
+	Chunk int    `opt:"chunk"` // tokens between the states kept for training, computed by up to 32; at least 1
+	Gate  string `opt:"gate"`  // activation of the output gate: silu, as published, or sigmoid, which learns recall sooner
 }
 
 // New returns retention with the options o.
 func (o RetNet) New() (attn.Mechanism, error) {
 	m := retnet{newFixed(tile.Recurrence{Chunk: o.Chunk}, o.decay)}
 	if err := m.rec.Check(); err != nil {
+		return nil, err
+	}
+	gate, err := outputGate(o.Gate)
+	if err != nil {
 		return nil, err
 	}
 	m.describe(attn.Info{
@@ -29,10 +34,18 @@ func (o RetNet) New() (attn.Mechanism, error) {
 
 		Masks:  attn.Causal,
 		Inputs: attn.QKV(),
-		Output: attn.Output{Norm: attn.RMSNorm, Gate: attn.SiLU},
+		Output: attn.Output{Norm: attn.RMSNorm, Gate: gate},
 		Limits: []attn.Limit{m.asGated(attn.Spell("retnet", o), true)},
 	})
 	return m, nil
+}
+
+func outputGate(gate string) (attn.Activation, error) {
+	switch a := attn.Activation(gate); a {
+	case attn.SiLU, attn.Sigmoid:
+		return a, nil
+	}
+	return "", attn.OptionError("gate", gate, "silu or sigmoid")
 }
 
 // decay is log γ of a head: γ = 1 - 2^(-5-h).
