@@ -47,13 +47,10 @@ func apply(act Activation, dst, x []float32) {
 			dst[i] = float32(math.Tanh(float64(v)))
 		}
 	case LogSigmoid:
-		for i, v := range x {
-			dst[i] = -v
-		}
+		copy(dst, x)
+		kernel.Scale(-1, dst)
 		kernel.Softplus(dst, dst)
-		for i, v := range dst {
-			dst[i] = -v
-		}
+		kernel.Scale(-1, dst)
 	case Softplus:
 		kernel.Softplus(dst, x)
 	case Exp:
@@ -116,9 +113,8 @@ func timesSigmoid(g, x []float32, sign float32) {
 	var room [256]float32
 	for len(g) > 0 {
 		p := room[:min(len(g), len(room))]
-		for i := range p {
-			p[i] = sign * x[i]
-		}
+		copy(p, x)
+		kernel.Scale(sign, p)
 		kernel.Sigmoid(p, p)
 		kernel.Times(g[:len(p)], p)
 		g, x = g[len(p):], x[len(p):]

@@ -75,7 +75,7 @@ are recurrent networks of as many learned numbers.`,
 	f.IntVar(&r.Model.Dim, "dim", 0, "width of the model")
 	f.IntVar(&r.Model.Layers, "layers", 0, "layers of the model")
 	f.IntVar(&r.Model.Heads, "heads", 0, "heads of a layer")
-	f.IntVar(&r.Model.ShortConv, "short-conv", 0, "width of the short convolution in front of each layer's attention; 0 for none")
+	f.IntVar(&r.Model.ShortConv, "short-conv", 0, "width of the short convolution of queries, keys and values, where the mechanism declares none; 0 for none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, a := range args {
 			if err := mechs.Set(a); err != nil {

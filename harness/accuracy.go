@@ -94,11 +94,9 @@ func knowMetrics(info task.Info) {
 	}
 	if len(info.Metrics) > 0 {
 		first, _ := results.LookupUnit(info.Metrics[0].Unit)
-		for name, text := range map[string]string{
-			ValidUnit(&info): "of the validation set", "best-" + info.Metrics[0].Unit: "at the step whose validation was the best",
-		} {
-			first.Name, first.Text = name, text
-			if _, known := results.LookupUnit(name); !known {
+		for _, x := range [][2]string{{ValidUnit(&info), "of the validation set"}, {bestUnit(&info), "at the step whose validation was the best"}} {
+			first.Name, first.Text = x[0], x[1]
+			if _, known := results.LookupUnit(first.Name); !known {
 				results.RegisterUnit(first)
 			}
 		}
@@ -107,6 +105,8 @@ func knowMetrics(info task.Info) {
 
 // ValidUnit is the unit of a task's first metric on the validation set, by which settings are chosen.
 func ValidUnit(info *task.Info) string { return "valid-" + info.Metrics[0].Unit }
+
+func bestUnit(info *task.Info) string { return "best-" + info.Metrics[0].Unit }
 
 // parts are the parts of the run's name after Accuracy.
 func (x *run) parts() []string {
@@ -162,23 +162,21 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	for _, v := range r.Metrics {
 		list = append(list, results.Value{Value: v.Value, Unit: v.Unit})
 	}
+	info := x.task.Info()
 	if f.Validate && !r.Diverged {
-		v, err := train.Evaluate(ws, m.Model, x.task, task.Valid, x.recipe.Train.EvalRows())
+		valid, err := x.validation(ws, m.Model, &r)
 		if err != nil {
 			return nil, r, err
 		}
-		info := x.task.Info()
-		for _, v := range v {
-			if v.Unit == info.Metrics[0].Unit {
-				list = append(list, results.Value{Value: v.Value, Unit: ValidUnit(&info)})
-			}
+		if v, ok := task.Find(valid, info.Metrics[0].Unit); ok {
+			list = append(list, results.Value{Value: v.Value, Unit: ValidUnit(&info)})
 		}
 	}
 	if r.Diverged {
 		list = []results.Value{{Value: 1, Unit: "diverged"}}
 	}
-	if v, ok := bestOf(&r, x.task.Info().Metrics[0].Unit); ok {
-		list = append(list, v, results.Value{Value: float64(r.BestStep), Unit: "best-step"})
+	if v, ok := task.Find(r.Best, info.Metrics[0].Unit); ok {
+		list = append(list, results.Value{Value: v.Value, Unit: bestUnit(&info)}, results.Value{Value: float64(r.BestStep), Unit: "best-step"})
 	}
 	if m.state >= 0 {
 		list = append(list, results.Value{Value: float64(m.state), Unit: "state-B"})
@@ -193,14 +191,12 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	return list, r, nil
 }
 
-// bestOf is the test set's metric at the best validation, named so.
-func bestOf(r *train.Result, unit string) (results.Value, bool) {
-	for _, v := range r.Best {
-		if v.Unit == unit {
-			return results.Value{Value: v.Value, Unit: "best-" + unit}, true
-		}
+// validation is the score of the validation set by the trained model, which the run may have found at its last step.
+func (x *run) validation(ws *attn.Workspace, m train.Model, r *train.Result) ([]task.Value, error) {
+	if n := len(r.Valid); n > 0 && r.Valid[n-1].Step == r.Steps && x.recipe.Train.Average == 0 {
+		return r.Valid[n-1].Values, nil
 	}
-	return results.Value{}, false
+	return train.Evaluate(ws, m, x.task, task.Valid, x.recipe.Train.EvalRows())
 }
 
 // Fitting is what a training does beside its result.

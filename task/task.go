@@ -127,6 +127,16 @@ type Value struct {
 	Count int
 }
 
+// Find returns the value of that unit.
+func Find(values []Value, unit string) (Value, bool) {
+	for _, v := range values {
+		if v.Unit == unit {
+			return v, true
+		}
+	}
+	return Value{}, false
+}
+
 func checkSizes(b Batch, nats []float32, predicted []int32, wantPredicted bool) error {
 	n := b.Rows * b.Length
 	if len(b.Tokens) != n || len(b.Labels) != n {

@@ -11,8 +11,6 @@ type best struct {
 	metric task.Metric
 	live   []Tensor // the model's parameters and buffers
 	kept   []Tensor // copies of them
-	step   int      // 0 before the first validation
-	value  float64
 }
 
 func newBest(r *run) *best {
@@ -34,25 +32,34 @@ func newBest(r *run) *best {
 	return b
 }
 
-// see keeps the model if its validation is better than any before.
-func (b *best) see(r *run, values []task.Value) {
-	v, ok := find(values, b.metric.Unit)
-	if !ok || b.step > 0 && (b.metric.Better == "lower" && v.Value >= b.value || b.metric.Better != "lower" && v.Value <= b.value) {
-		return
+// step returns the step of the best of the validations, of equal ones the first, or 0.
+func (b *best) step(valid []Validation) (step int) {
+	var top float64
+	for _, x := range valid {
+		v, ok := task.Find(x.Values, b.metric.Unit)
+		if ok && (step == 0 || (v.Value < top) == (b.metric.Better == "lower") && v.Value != top) {
+			step, top = x.Step, v.Value
+		}
 	}
-	b.step, b.value = r.Result.Steps, v.Value
-	for i, x := range b.live {
-		copy(b.kept[i].Data, x.Data)
+	return step
+}
+
+// see keeps the model if the last validation is better than any before.
+func (b *best) see(r *Result) {
+	if b.step(r.Valid) == r.Steps {
+		for i, x := range b.live {
+			copy(b.kept[i].Data, x.Data)
+		}
 	}
 }
 
 // test scores the kept model on the test set and leaves the last one in its place.
 func (b *best) test(r *run) ([]task.Value, error) {
-	r.BestStep = b.step
+	r.BestStep = b.step(r.Valid)
 	switch {
-	case b.step == 0:
+	case r.BestStep == 0:
 		return nil, nil
-	case b.step == r.Result.Steps && r.mean == nil:
+	case r.BestStep == r.Result.Steps && r.mean == nil:
 		return r.Metrics, nil
 	}
 	b.swap()

@@ -16,8 +16,6 @@ type progress struct {
 	Tokens                  int64
 	Seconds, EvalSeconds    float64
 	Reached                 bool
-	BestStep                int
-	BestValue               float64
 }
 
 // identity is what must be equal for a checkpoint to be resumed.
@@ -48,14 +46,9 @@ func (r *run) save() error {
 	if r.Checkpoint == "" {
 		return nil
 	}
-	now := progress{
-		Steps: r.Result.Steps, Updates: r.opt.step, Skipped: r.Skipped, Valid: r.Valid, Tokens: r.Tokens,
-		Seconds: r.Seconds, EvalSeconds: r.EvalSeconds, Reached: r.Reached,
-	}
-	if r.best != nil {
-		now.BestStep, now.BestValue = r.best.step, r.best.value
-	}
-	state, err := json.Marshal(now)
+	state, err := json.Marshal(progress{
+		r.Result.Steps, r.opt.step, r.Skipped, r.Valid, r.Tokens, r.Seconds, r.EvalSeconds, r.Reached,
+	})
 	if err != nil {
 		return err
 	}
@@ -133,9 +126,6 @@ func (r *run) resume() error {
 	}
 	for i := range from {
 		copy(to[i], from[i])
-	}
-	if r.best != nil {
-		r.best.step, r.best.value = state.BestStep, state.BestValue
 	}
 	r.opt.step = state.Updates
 	r.Result = Result{

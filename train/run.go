@@ -77,16 +77,7 @@ type Validation struct {
 }
 
 // Metric returns the value of a metric of the test set.
-func (r *Result) Metric(unit string) (task.Value, bool) { return find(r.Metrics, unit) }
-
-func find(values []task.Value, unit string) (task.Value, bool) {
-	for _, v := range values {
-		if v.Unit == unit {
-			return v, true
-		}
-	}
-	return task.Value{}, false
-}
+func (r *Result) Metric(unit string) (task.Value, bool) { return task.Find(r.Metrics, unit) }
 
 // Run trains c.Model and scores it on the task's test set. A run that diverges is a result like any other; an error
 // means that the configuration is wrong, a file could not be read or written, or ctx ended (the result then
@@ -298,9 +289,9 @@ func (r *run) validate() error {
 		}
 	}
 	r.Valid = append(r.Valid, Validation{r.Result.Steps, values})
-	r.best.see(r, values)
+	r.best.see(&r.Result)
 	if r.target != nil {
-		if v, ok := find(values, r.TargetUnit); ok {
+		if v, ok := task.Find(values, r.TargetUnit); ok {
 			r.Reached = v.Value >= r.TargetValue
 			if r.target.Better == "lower" {
 				r.Reached = v.Value <= r.TargetValue

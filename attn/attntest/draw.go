@@ -222,14 +222,9 @@ func (k *kit) draw(p *plan) *attn.Call {
 func (k *kit) drawState(p *plan, c *attn.Call) []float32 {
 	q := *p
 	q.Batch, q.segments, q.seed, q.carry, q.saved = c.NumSegments(), whole, ^p.seed, false, false
-	w := wide(k.draw(&q))
-	w.Learned, w.Buffers = nil, nil
-	for _, x := range c.Learned {
-		w.Learned = append(w.Learned, wideSlice(x))
-	}
-	for _, x := range c.Buffers {
-		w.Buffers = append(w.Buffers, wideSlice(x))
-	}
+	other := k.draw(&q)
+	other.Learned, other.Buffers = c.Learned, c.Buffers
+	w := wide(other)
 	w.Final = make([]float64, c.NumSegments()*k.info.Carry(p.Shape))
 	if err := k.define(w); err != nil {
 		k.failf("definition of a good call: %v", err)

@@ -30,6 +30,12 @@ func (m late) Forward(ws *attn.Workspace, c *attn.Call) error {
 	return nil
 }
 
+func (m late) Info() attn.Info {
+	info := m.rec.Info()
+	info.Appends = m.fault == "declares to append"
+	return info
+}
+
 func (m late) NewState(s attn.Shape) (attn.State, error) {
 	st, err := m.rec.NewState(s)
 	return &lateState{State: st, fault: m.fault}, err
@@ -75,6 +81,7 @@ func TestLongFaultsAreCaught(t *testing.T) {
 		{"decoding gives Inf", "stream", "token 299: "},
 		{"retains more", "stream", "want no more"},
 		{"holds on to memory", "stream", "the heap holds"},
+		{"declares to append", "stream", "want more"},
 	} {
 		m := late{newRec(""), f.fault}
 		found := map[string]error{}

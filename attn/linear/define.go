@@ -19,13 +19,11 @@ func defineFeatures(c *attn.Call64, n int, phi func(key bool, x []float64, pos i
 		}
 		z := s[n*dv:]
 		read := func(i int) {
-			q, out, den := phi(false, h.Q(i), h.Pos0+i+h.Offset()), h.Out(i), 0.0
+			q, out := phi(false, h.Q(i), h.Pos0+i+h.Offset()), h.Out(i)
 			clear(out)
-			for a, x := range q {
-				den += x * z[a]
-				axpy64(x, s[a*dv:][:dv], out)
-			}
-			if den = divisor(den); den == 0 {
+			read64(out, s, q, 1)
+			den := divisor(dot64(q, z))
+			if den == 0 {
 				clear(out)
 				return
 			}

@@ -88,3 +88,12 @@ func store64At(h attn.Head64, x []float64, head, heads int) {
 		copy(h.Call.Final[(h.Index*heads+head)*len(x):], x)
 	}
 }
+
+// outputGate is the option gate of those whose published gate is a SiLU.
+func outputGate(gate string) (attn.Activation, error) {
+	switch a := attn.Activation(gate); a {
+	case attn.SiLU, attn.Sigmoid:
+		return a, nil
+	}
+	return "", attn.OptionError("gate", gate, "silu or sigmoid")
+}

@@ -40,14 +40,6 @@ func (o RetNet) New() (attn.Mechanism, error) {
 	return m, nil
 }
 
-func outputGate(gate string) (attn.Activation, error) {
-	switch a := attn.Activation(gate); a {
-	case attn.SiLU, attn.Sigmoid:
-		return a, nil
-	}
-	return "", attn.OptionError("gate", gate, "silu or sigmoid")
-}
-
 // decay is log γ of a head: γ = 1 - 2^(-5-h).
 func (RetNet) decay(_ attn.Shape, h int) float64 { return math.Log1p(-math.Exp2(float64(-5 - h))) }
 

@@ -43,12 +43,7 @@ func (m streaming) Define(c *attn.Call64) error {
 	c.ZeroPadding()
 	c.EachHead(func(h attn.Head64) {
 		for i := range h.Queries {
-			var keys []int
-			for j := range h.Keys {
-				if m.o.sees(h, i, j) {
-					keys = append(keys, j)
-				}
-			}
+			keys := m.o.seen(h, i)
 			q := c.Rope.Turned(h.Q(i), len(keys)-1)
 			p := make([]float64, len(keys))
 			for r, j := range keys {

@@ -183,11 +183,7 @@ func (s isa) sigmoid() sigmoid { return sigmoid{s, s.exp(0)} }
 
 func (f sigmoid) run(x []VecVirtual) []VecVirtual {
 	s := f.s
-	e := s.vecs(len(x))
-	for g := range x {
-		s.or(bits(0x80000000), x[g], e[g])
-	}
-	f.e.run(e)
+	e := s.expBelow(f.e, x)
 	for g := range x {
 		d, one, zero := s.vec(), s.vec(), s.vec()
 		s.set(constant(1), one)
@@ -201,11 +197,7 @@ func (f sigmoid) run(x []VecVirtual) []VecVirtual {
 
 // softplus is max(x, 0) + ln(1+e) with e = e^-|x|: 2 atanh(z) of z = e/(2+e), which is at most 1/3, by its series.
 func (s isa) softplus(f exponential, x []VecVirtual) []VecVirtual {
-	e := s.vecs(len(x))
-	for g := range x {
-		s.or(bits(0x80000000), x[g], e[g])
-	}
-	f.run(e)
+	e := s.expBelow(f, x)
 	for g := range x {
 		z, w, p := s.vec(), s.vec(), s.vec()
 		s.set(constant(2), z)
@@ -222,6 +214,16 @@ func (s isa) softplus(f exponential, x []VecVirtual) []VecVirtual {
 		VFMADD213PS(w, z, p)
 		e[g] = p
 	}
+	return e
+}
+
+// expBelow is e^-|x|, which cannot overflow.
+func (s isa) expBelow(f exponential, x []VecVirtual) []VecVirtual {
+	e := s.vecs(len(x))
+	for g := range x {
+		s.or(bits(0x80000000), x[g], e[g])
+	}
+	f.run(e)
 	return e
 }
 
