@@ -24,8 +24,10 @@ func TestValidation(t *testing.T) {
 		}
 		return units(rec.Values)
 	}
-	for _, average := range []float64{0, 0.9} {
+	last := map[float64]float64{}
+	for _, average := range []float64{0, 0.99} {
 		fresh, found := fit(0, average), fit(10, average)
+		last[average] = fresh["valid-accuracy"]
 		if x, y := fresh["valid-accuracy"], found["valid-accuracy"]; x != y || x == 0 {
 			t.Errorf("mean of decay %v: %v where training validates, %v where it does not: want the same", average, y, x)
 		}
@@ -35,6 +37,9 @@ func TestValidation(t *testing.T) {
 		if s := found["best-step"]; s < 10 || found["best-accuracy"] == 0 {
 			t.Errorf("best step %v, accuracy %v: want one of the validations", s, found["best-accuracy"])
 		}
+	}
+	if last[0] == last[0.99] {
+		t.Errorf("last weights and their mean both have %v: want a case that tells them apart", last[0])
 	}
 }
 
