@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"strings"
 	"testing"
 
 	"attnbench/attn"
@@ -279,8 +280,22 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestOutputGate: the option is the activation that the layer is told of.
+func TestOutputGate(t *testing.T) {
+	for _, name := range []string{"retnet", "gla", "gateddeltanet"} {
+		for options, want := range map[string]attn.Activation{"": attn.SiLU, ":gate=silu": attn.SiLU, ":gate=sigmoid": attn.Sigmoid} {
+			if got := newMech(t, name+options).Info().Output.Gate; got != want {
+				t.Errorf("%s%s: gate %q: want %q", name, options, got, want)
+			}
+		}
+		if _, err := attn.New(name + ":gate=relu"); err == nil || !strings.Contains(err.Error(), "silu or sigmoid") {
+			t.Errorf("%s:gate=relu: error %v", name, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
-	for _, spec := range []string{"linear:chunk=0", "linear:chunk=5000", "linear:map=tanh", "linear:eps=-1", "gla:chunk=-1", "gla:eps=1", "gla:gate=relu", "retnet:gate=", "gateddeltanet:gate=tanh"} {
+	for _, spec := range []string{"linear:chunk=0", "linear:chunk=5000", "linear:map=tanh", "linear:eps=-1", "gla:chunk=-1", "gla:eps=1"} {
 		if _, err := attn.New(spec); err == nil {
 			t.Errorf("%s: no error", spec)
 		}

@@ -58,11 +58,11 @@ func TestRoutingUpdate(t *testing.T) {
 
 	// (3, 4) and (0, 1) count alike: (0.6, 1.8) is the sum of their directions, of length 0.6·√10.
 	y := []float32{2, 0, 3, 4, 0, 1}
-	c = routingCall(y, y)
-	if err := m.Update(attn.NewWorkspace(), c); err != nil {
+	other := routingCall(y, y)
+	if err := m.Update(attn.NewWorkspace(), other); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "centroids of tokens of several lengths", c.Buffers[0], 1, 0, 0.5/math.Sqrt(10), 0.5+1.5/math.Sqrt(10))
+	want(t, "centroids of tokens of several lengths", other.Buffers[0], 1, 0, 0.5/math.Sqrt(10), 0.5+1.5/math.Sqrt(10))
 
 	c.Buffers = [][]float32{{-1, 0, -1, 0}, {0}}
 	if err := m.Update(attn.NewWorkspace(), c); err != nil {
