@@ -22,6 +22,18 @@ func (c *CallOf[F]) EachHead(f func(h HeadOf[F])) {
 	}
 }
 
+// EachGroup calls f for every key/value head of every segment, in order, with the query heads that read it: what a definition computes of keys
+// and values alone is theirs in common.
+func (c *CallOf[F]) EachGroup(f func(heads []HeadOf[F])) {
+	var group []HeadOf[F]
+	c.EachHead(func(h HeadOf[F]) {
+		if group = append(group, h); h.H+1 == c.Heads || c.KVHead(h.H+1) != h.KV {
+			f(group)
+			group = group[:0]
+		}
+	})
+}
+
 // Q returns query i of the head, 0 ≤ i < Queries.
 func (h HeadOf[F]) Q(i int) []F { return h.Call.Q.Row(h.Row, h.Query0+i, h.H) }
 

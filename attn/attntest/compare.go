@@ -13,7 +13,7 @@ const tolerance = 5e-5
 // tolerance is that, or what the mechanism declares.
 func (k *kit) tolerance() float64 { return max(tolerance, k.info.Tolerance) }
 
-// poison fills the workspace with NaN: scratch is of undefined content.
+// poison fills what was used of the workspace since the last time with NaN: scratch is of undefined content.
 func (k *kit) poison() {
 	mark := k.ws.Mark()
 	x := k.ws.Floats(int(k.ws.Peak() / 4))
@@ -21,6 +21,7 @@ func (k *kit) poison() {
 		x[i] = nan
 	}
 	k.ws.Release(mark)
+	k.ws.ResetPeak()
 }
 
 // forward runs Forward and reports whether it succeeded.

@@ -180,6 +180,14 @@ func (k *kit) reach(m attn.Mask) {
 	again := *p
 	again.seed++
 	calls := []*attn.Call{c, k.positive(p), k.positive(&again)}
+	var wants []*attn.Call64
+	for _, c := range calls {
+		w, ok := k.want(c)
+		if !ok {
+			return
+		}
+		wants = append(wants, w)
+	}
 	for i, in := range k.info.Inputs {
 		v := k.input(c, i)
 		if v.Empty() || in.Tied != "" {
@@ -193,7 +201,7 @@ func (k *kit) reach(m attn.Mask) {
 				break
 			}
 			b, h := 0, n%v.Heads
-			seen, ok := k.seen(calls, i, b, t, h)
+			seen, ok := k.seen(calls, wants, i, b, t, h)
 			if !ok {
 				return
 			}
@@ -208,13 +216,12 @@ func (k *kit) reach(m attn.Mask) {
 				if s != "" {
 					// The weight of a row's only key is 1 whatever its score, but for these. And a sum of gates (they follow q, k and v) that begins behind an infinite one
 					// rounds otherwise: what sees that is still the definition's, to a few units in the last place.
-					good, ok1 := k.want(c)
-					w, ok2 := k.want(d)
-					if !ok1 || !ok2 {
+					w, ok := k.want(d)
+					if !ok {
 						return
 					}
 					s = sameBits(c.Out, d.Out, func(n, q, o int) bool {
-						return seen(n, q, o) || !slices.Equal(w.Out.Row(n, q, o), good.Out.Row(n, q, o)) || i >= 3 && near(d.Out.Row(n, q, o), w.Out.Row(n, q, o))
+						return seen(n, q, o) || !slices.Equal(w.Out.Row(n, q, o), wants[0].Out.Row(n, q, o)) || i >= 3 && near(d.Out.Row(n, q, o), w.Out.Row(n, q, o))
 					})
 				}
 				if s != "" {
@@ -308,7 +315,7 @@ func (k *kit) reachGradient(d attn.Differentiable) {
 // seen finds out which outputs may depend on one row of one input: those that the definition
 // changes with it, on this call or on others of its shape (a weight that happens to be 0 hides
 // what is seen); for a mechanism that selects, all that the mask allows.
-func (k *kit) seen(calls []*attn.Call, i, b, t, h int) (func(b, t, h int) bool, bool) {
+func (k *kit) seen(calls []*attn.Call, wants []*attn.Call64, i, b, t, h int) (func(b, t, h int) bool, bool) {
 	c := calls[0]
 	if k.info.Selects {
 		return func(n, q, _ int) bool {
@@ -317,11 +324,8 @@ func (k *kit) seen(calls []*attn.Call, i, b, t, h int) (func(b, t, h int) bool, 
 		}, true
 	}
 	reached := map[[3]int]bool{}
-	for _, c := range calls {
-		w, ok := k.want(c)
-		if !ok {
-			return nil, false
-		}
+	for n, c := range calls {
+		w := wants[n]
 		for _, x := range []float64{30, -30} {
 			d := wide(c)
 			row := d.Input(&k.info, i).Row(b, t, h)

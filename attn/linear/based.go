@@ -65,27 +65,27 @@ func (m *based) Define(c *attn.Call64) error {
 	}
 	d := float64(m.o.Dim)
 	root := math.Pow(d, 0.25)
-	defineFeatures(c, m.phi.width(c.Shape), func(_ bool, x []float64, _ int) []float64 {
-		f := append(make([]float64, 0, 1+len(x)+numSquares(len(x))), 1)
-		for _, y := range x {
-			f = append(f, y/root)
+	defineFeatures(c, m.phi.width(c.Shape), func(f []float64, _ bool, x []float64, _ int) {
+		f[0] = 1
+		for a, y := range x {
+			f[1+a] = y / root
 		}
-		return appendSquares(f, x, 1/math.Sqrt(2*d))
+		squares64(f[1+len(x):], x, 1/math.Sqrt(2*d))
 	}, func(x float64) float64 { return x + m.o.Eps })
 	return nil
 }
 
-// appendSquares appends to f unit·x_a² and unit·√2·x_a x_b for all a and b > a, whose products with those of y sum to (unit·x·y)²: for
+// squares64 writes to f unit·x_a² and unit·√2·x_a x_b for all a and b > a, whose products with those of y sum to (unit·x·y)²: for
 // each a in turn the square first.
-func appendSquares(f, x []float64, unit float64) []float64 {
+func squares64(f, x []float64, unit float64) {
 	for a := range x {
-		f = append(f, unit*x[a]*x[a])
+		f[0] = unit * x[a] * x[a]
 		u := unit * math.Sqrt2 * x[a]
-		for _, y := range x[a+1:] {
-			f = append(f, u*y)
+		for b, y := range x[a+1:] {
+			f[1+b] = u * y
 		}
+		f = f[len(x)-a:]
 	}
-	return f
 }
 
 // backSquares adds to dx the gradient of x, given that of its squares.

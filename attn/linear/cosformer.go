@@ -69,13 +69,11 @@ func (m *cosformer) Define(c *attn.Call64) error {
 		return err
 	}
 	d, length := c.KeyDim, m.o.length(c.Shape)
-	defineFeatures(c, 2*d, func(_ bool, x []float64, pos int) []float64 {
+	defineFeatures(c, 2*d, func(f []float64, _ bool, x []float64, pos int) {
 		sin, cos := math.Sincos(math.Pi * float64(pos+1) / float64(2*length))
-		f := make([]float64, 2*d)
 		for i, x := range x {
 			f[i], f[d+i] = max(x, 0)*sin, max(x, 0)*cos
 		}
-		return f
 	}, func(x float64) float64 { return max(x, cosFloor) })
 	return nil
 }

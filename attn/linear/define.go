@@ -8,32 +8,38 @@ import "attnbench/attn"
 //	o_t = S_tᵀ φ(q_t) / divisor(φ(q_t)·z_t)
 //
 // with S [n, value dim] and z [n] zero, or Initial, at the start; without the mask t is the last token for every query. A query in
-// front of the first key, or a divisor of 0, gives zeros. φ gets a query or key and its position.
-func defineFeatures(c *attn.Call64, n int, phi func(key bool, x []float64, pos int) []float64, divisor func(float64) float64) {
+// front of the first key, or a divisor of 0, gives zeros. φ fills f [n] with the
+// features of a query or key and its position.
+func defineFeatures(c *attn.Call64, n int, phi func(f []float64, key bool, x []float64, pos int), divisor func(float64) float64) {
 	c.ZeroPadding()
-	c.EachHead(func(h attn.Head64) {
-		dv, size := c.ValueDim, n*(c.ValueDim+1)
-		s := make([]float64, size)
+	dv, size := c.ValueDim, n*(c.ValueDim+1)
+	s, f := make([]float64, size), make([]float64, n)
+	c.EachGroup(func(heads []attn.Head64) {
+		h := heads[0]
+		clear(s)
 		if c.Initial != nil {
 			copy(s, c.Initial[(h.Index*c.KVHeads+h.KV)*size:])
 		}
 		z := s[n*dv:]
 		read := func(i int) {
-			q, out := phi(false, h.Q(i), h.Pos0+i+h.Offset()), h.Out(i)
-			clear(out)
-			read64(out, s, q, 1)
-			den := divisor(dot64(q, z))
-			if den == 0 {
+			for _, h := range heads {
+				out := h.Out(i)
 				clear(out)
-				return
-			}
-			for b := range out {
-				out[b] /= den
+				phi(f, false, h.Q(i), h.Pos0+i+h.Offset())
+				den := divisor(dot64(f, z))
+				if den == 0 {
+					continue
+				}
+				read64(out, s, f, 1)
+				for b := range out {
+					out[b] /= den
+				}
 			}
 		}
 		for j := range h.Keys {
 			value := h.V(j)
-			for a, x := range phi(true, h.K(j), h.Pos0+j) {
+			phi(f, true, h.K(j), h.Pos0+j)
+			for a, x := range f {
 				z[a] += x
 				axpy64(x, value, s[a*dv:][:dv])
 			}
@@ -46,7 +52,9 @@ func defineFeatures(c *attn.Call64, n int, phi func(key bool, x []float64, pos i
 			case c.Mask != attn.Causal:
 				read(i)
 			case i+h.Offset() < 0:
-				clear(h.Out(i))
+				for _, h := range heads {
+					clear(h.Out(i))
+				}
 			}
 		}
 		if c.Final != nil {

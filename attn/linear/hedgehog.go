@@ -65,9 +65,8 @@ func (m *hedgehog) Define(c *attn.Call64) error {
 		return err
 	}
 	d := c.KeyDim
-	defineFeatures(c, 2*d, func(key bool, x []float64, _ int) []float64 {
+	defineFeatures(c, 2*d, func(f []float64, key bool, x []float64, _ int) {
 		at := m.phi.tensor(key)
-		f := make([]float64, 2*d)
 		for j := range d {
 			y := c.Learned[at+1][j]
 			for i := range x {
@@ -87,7 +86,6 @@ func (m *hedgehog) Define(c *attn.Call64) error {
 		for j := range f {
 			f[j] /= sum
 		}
-		return f
 	}, func(x float64) float64 { return x + hedgehogEps })
 	return nil
 }

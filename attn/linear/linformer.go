@@ -85,7 +85,8 @@ func (m linformer) Define(c *attn.Call64) error {
 		return err
 	}
 	c.ZeroPadding()
-	c.EachHead(func(h attn.Head64) {
+	c.EachGroup(func(heads []attn.Head64) {
+		h := heads[0]
 		project := func(row func(t int) []float64, dim int) [][]float64 {
 			p, all := make([][]float64, m.o.K), make([]float64, m.o.K*dim)
 			for r := range p {
@@ -100,14 +101,16 @@ func (m linformer) Define(c *attn.Call64) error {
 			return p
 		}
 		keys, values, p := project(h.K, c.KeyDim), project(h.V, c.ValueDim), make([]float64, m.o.K)
-		for i := range h.Queries {
-			for r := range p {
-				p[r] = dot64(h.Q(i), keys[r]) / math.Sqrt(float64(c.KeyDim))
-			}
-			attn.Softmax(p)
-			clear(h.Out(i))
-			for r, w := range p {
-				axpy64(w, values[r], h.Out(i))
+		for _, h := range heads {
+			for i := range h.Queries {
+				for r := range p {
+					p[r] = dot64(h.Q(i), keys[r]) / math.Sqrt(float64(c.KeyDim))
+				}
+				attn.Softmax(p)
+				clear(h.Out(i))
+				for r, w := range p {
+					axpy64(w, values[r], h.Out(i))
+				}
 			}
 		}
 	})

@@ -125,8 +125,9 @@ func (m *performer) Define(c *attn.Call64) error {
 		return err
 	}
 	d, n := c.KeyDim, m.phi.width(c.Shape)
-	defineFeatures(c, n, func(key bool, x []float64, _ int) []float64 {
-		u, top, scale := make([]float64, n), math.Inf(-1), math.Pow(float64(d), -0.25)
+	defineFeatures(c, n, func(u []float64, key bool, x []float64, _ int) {
+		clear(u)
+		top, scale := math.Inf(-1), math.Pow(float64(d), -0.25)
 		for r := range u {
 			for i := range x {
 				u[r] += x[i] * scale * c.Buffers[0][i*n+r]
@@ -139,7 +140,6 @@ func (m *performer) Define(c *attn.Call64) error {
 		for r := range u {
 			u[r] = (math.Exp(u[r]-dot64(x, x)*scale*scale/2-top) + m.phi.o.Eps) / math.Sqrt(float64(n))
 		}
-		return u
 	}, func(x float64) float64 { return x })
 	return nil
 }

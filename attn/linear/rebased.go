@@ -63,8 +63,8 @@ func (m *rebased) Define(c *attn.Call64) error {
 	if err := c.Check(m.info); err != nil {
 		return err
 	}
-	d := float64(m.o.Dim)
-	defineFeatures(c, m.phi.width(c.Shape), func(_ bool, x []float64, _ int) []float64 {
+	d, n := float64(m.o.Dim), make([]float64, m.o.Dim)
+	defineFeatures(c, m.phi.width(c.Shape), func(f []float64, _ bool, x []float64, _ int) {
 		mean, variance := 0.0, 0.0
 		for _, y := range x {
 			mean += y
@@ -73,11 +73,11 @@ func (m *rebased) Define(c *attn.Call64) error {
 		for _, y := range x {
 			variance += (y - mean) * (y - mean)
 		}
-		n, deviation := make([]float64, len(x)), math.Sqrt(variance/d+layerNormEps)
+		deviation := math.Sqrt(variance/d + layerNormEps)
 		for a, y := range x {
 			n[a] = c.Learned[0][a]*(y-mean)/deviation + c.Learned[1][a]
 		}
-		return appendSquares(make([]float64, 0, numSquares(len(n))), n, 1/math.Sqrt(d))
+		squares64(f, n, 1/math.Sqrt(d))
 	}, func(x float64) float64 { return x + m.o.Eps })
 	return nil
 }
