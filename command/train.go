@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"attnbench/attn"
 	"attnbench/harness"
 	"attnbench/model/public"
 	"attnbench/results"
@@ -121,7 +122,13 @@ are recurrent networks of as many learned numbers.`,
 		if err := checkRates(rates, cmd.Flags().Changed); err != nil {
 			return usage(cmd, err)
 		}
-		change(&recipe, r, cmd.Flags().Changed)
+		set := cmd.Flags().Changed
+		if n := layersOf(mechs); !set("layers") && n > recipe.Model.Layers {
+			warn(cmd, fmt.Errorf("%d layers for all, as many as the longest pattern has mechanisms (the recipe has %d; --layers says another number)", n, recipe.Model.Layers))
+			r.Model.Layers = n
+			set = func(flag string) bool { return flag == "layers" || cmd.Flags().Changed(flag) }
+		}
+		change(&recipe, r, set)
 		if recipe, err = harness.CheckIso(recipe, mechs, iso); err != nil {
 			return err
 		}
@@ -132,6 +139,17 @@ are recurrent networks of as many learned numbers.`,
 		return t.run(format.Format)
 	}
 	return cmd
+}
+
+// layersOf is the number of mechanisms of the longest layer pattern.
+func layersOf(mechs []string) int {
+	n := 1
+	for _, m := range mechs {
+		if parts, err := attn.Pattern(m); err == nil { // else training says what is wrong with it
+			n = max(n, len(parts))
+		}
+	}
+	return n
 }
 
 func recipeNames() string {
