@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 )
 
@@ -28,44 +27,40 @@ func newContext(order, labels int) *context {
 	return c
 }
 
-// key spells the last n tokens before and at i; ok is false where there are fewer.
-func (c *context) key(tokens []int32, i, n int) (_ string, ok bool) {
-	if n > i+1 {
+// key spells the last n tokens; ok is false where there are fewer.
+func (c *context) key(tokens []int32, n int) (_ string, ok bool) {
+	if n > len(tokens) {
 		return "", false
 	}
 	var b []byte
-	for _, x := range tokens[i+1-n : i+1] {
+	for _, x := range tokens[len(tokens)-n:] {
 		b = binary.LittleEndian.AppendUint32(b, uint32(x))
 	}
 	return string(b), true
 }
 
-func (c *context) learn(tokens, labels []int32) {
-	for i, l := range labels {
-		if l < 0 {
-			continue
+// learn counts a label behind tokens.
+func (c *context) learn(tokens []int32, label int32) {
+	for n := range c.counts {
+		key, ok := c.key(tokens, n)
+		if !ok {
+			break
 		}
-		for n := range c.counts {
-			key, ok := c.key(tokens, i, n)
-			if !ok {
-				break
-			}
-			t := c.counts[n][key]
-			if t == nil {
-				t = &tally{label: map[int32]int{}}
-				c.counts[n][key] = t
-			}
-			t.n++
-			t.label[l]++
+		t := c.counts[n][key]
+		if t == nil {
+			t = &tally{label: map[int32]int{}}
+			c.counts[n][key] = t
 		}
+		t.n++
+		t.label[label]++
 	}
 }
 
-// predict returns -ln p(label) at position i, and the most probable label, the lowest of equals. Only labels that the context or a shorter one had are candidates.
-func (c *context) predict(tokens []int32, i int, label int32) (nats float64, best int32) {
+// predict returns -ln p(label) behind tokens, and the most probable label, the lowest of equals. Only labels that the context or a shorter one had are candidates.
+func (c *context) predict(tokens []int32, label int32) (nats float64, best int32) {
 	var seen []*tally
 	for n := range c.counts {
-		key, ok := c.key(tokens, i, n)
+		key, ok := c.key(tokens, n)
 		if t := c.counts[n][key]; ok && t != nil {
 			seen = append(seen, t)
 		} else {
@@ -109,18 +104,31 @@ func (g *generated) asked(row int) Batch {
 	return b
 }
 
-// baselines are the contexts of 0, 2 and 4 tokens, learned from training rows of seed 1.
+// reading is a baseline that sees of a row what of returns for the label at position i, the more telling the later, instead of all tokens up to it.
+type reading struct {
+	name  string
+	order int
+	of    func(tokens []int32, i int) []int32
+}
+
+// baselines are the contexts of 0, 2 and 4 tokens and the task's own readings, learned from training rows of seed 1.
 func (g *generated) baselines() ([]Baseline, error) {
+	upTo := func(tokens []int32, i int) []int32 { return tokens[:i+1] }
+	readings := []reading{{"order-0", 0, upTo}}
+	if !g.blind {
+		readings = append(readings, reading{"order-2", 2, upTo}, reading{"order-4", 4, upTo})
+	}
 	var list []Baseline
-	for _, order := range []int{0, 2, 4} {
-		if g.blind && order > 0 {
-			break
-		}
-		c := newContext(order, g.info.Vocab)
+	for _, read := range append(readings, g.readings...) {
+		c := newContext(read.order, g.info.Vocab)
 		n := 0
 		for row := 0; row < baselineRows && n < baselineLabels; row++ {
 			b := g.asked(row)
-			c.learn(b.Tokens, b.Labels)
+			for i, l := range b.Labels {
+				if l >= 0 {
+					c.learn(read.of(b.Tokens, i), l)
+				}
+			}
 			n += b.Scored()
 		}
 		score := g.NewScore()
@@ -130,7 +138,7 @@ func (g *generated) baselines() ([]Baseline, error) {
 				tokens, labels := b.Row(r)
 				for i, l := range labels {
 					if l >= 0 {
-						x, best := c.predict(tokens, i, l)
+						x, best := c.predict(read.of(tokens, i), l)
 						nats[r*b.Length+i], predicted[r*b.Length+i] = float32(x), best
 					}
 				}
@@ -139,7 +147,7 @@ func (g *generated) baselines() ([]Baseline, error) {
 				return nil, err
 			}
 		}
-		list = append(list, Baseline{fmt.Sprintf("order-%d", order), score.Values()})
+		list = append(list, Baseline{read.name, score.Values()})
 	}
 	return list, nil
 }

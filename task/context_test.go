@@ -9,7 +9,9 @@ import (
 // after 5, where 1 came twice of three, (2 + 2·(5/12))/(3 + 2).
 func TestContext(t *testing.T) {
 	c := newContext(1, 4)
-	c.learn([]int32{5, 5, 5, 6}, []int32{1, 1, 2, 2})
+	for i, token := range []int32{5, 5, 5, 6} {
+		c.learn([]int32{token}, []int32{1, 1, 2, 2}[i])
+	}
 	for _, x := range []struct {
 		token, label int32
 		p            float64
@@ -17,7 +19,7 @@ func TestContext(t *testing.T) {
 	}{
 		{5, 1, (2 + 2*5./12) / 5, 1}, {5, 2, (1 + 2*5./12) / 5, 1}, {5, 3, 2 * (2 * .25 / 6) / 5, 1}, {6, 2, (1 + 5./12) / 2, 2}, {7, 1, 5. / 12, 1},
 	} {
-		nats, best := c.predict([]int32{x.token}, 0, x.label)
+		nats, best := c.predict([]int32{x.token}, x.label)
 		if math.Abs(math.Exp(-nats)-x.p) > 1e-12 || best != x.best {
 			t.Errorf("label %d after %d: p %v, best %d: want %v, %d", x.label, x.token, math.Exp(-nats), best, x.p, x.best)
 		}
@@ -28,10 +30,10 @@ func TestContext(t *testing.T) {
 func TestContextTies(t *testing.T) {
 	c := newContext(0, 40)
 	for l := range int32(30) {
-		c.learn([]int32{5}, []int32{29 - l})
+		c.learn([]int32{5}, 29-l)
 	}
 	for range 20 {
-		if _, best := c.predict([]int32{5}, 0, 1); best != 0 {
+		if _, best := c.predict([]int32{5}, 1); best != 0 {
 			t.Fatalf("best of 30 equals: %d: want 0", best)
 		}
 	}
@@ -51,7 +53,7 @@ func TestGeneratedBaselines(t *testing.T) {
 		{"listops:min=20,max=100,depth=6,eval=300", 0.17, 0.17, 0.17, 0.08, 0.15},
 	} {
 		list, err := Baselines(mustNew(t, c.spec))
-		if err != nil || len(list) != 3 {
+		if err != nil || len(list) < 3 {
 			t.Fatalf("%s: %v, %v", c.spec, list, err)
 		}
 		for i, want := range []float64{c.order0, c.order2, c.order4} {

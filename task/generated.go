@@ -34,7 +34,8 @@ type generated struct {
 	sizes  []int
 	sizeOf string // what the number is: "tokens in the expression"
 
-	blind bool // the tokens near a label are its answer, which a model must not see: baselines have no context
+	blind    bool      // the tokens near a label are its answer, which a model must not see: baselines have no context
+	readings []reading // further baselines
 
 	extra    []Metric                  // of more, after the usual ones
 	newExtra func(g *generated) extras // nil for none

@@ -62,7 +62,29 @@ func (o ListOps) New() (Task, error) {
 		answers: 10, rows: o.Eval,
 		train: []setting{{o.Max - 1, o.row}},
 		size:  func(_, _ []int32, i int) int { return i + 1 }, sizeOf: "tokens in the expression",
+		readings: []reading{{"one-level", 3, oneLevel}},
 	})
+}
+
+// oneLevel is what a reader knows that looks into no inner operation: how many there are (up to 9), what the root comes to without them (10
+// where it has no digit of its own), and its operation.
+func oneLevel(tokens []int32, i int) []int32 {
+	var own []int32
+	inner := int32(0)
+	for list := tokens[1:i]; len(list) > 0; {
+		x := list[0]
+		_, list = evaluate(list)
+		if x < opMin {
+			own = append(own, x)
+		} else {
+			inner = min(inner+1, 9)
+		}
+	}
+	value := int32(10)
+	if len(own) > 0 {
+		value = apply(tokens[0], own)
+	}
+	return []int32{inner, value, tokens[0]}
 }
 
 // expected is the mean number of tokens of an operation at the root.
@@ -123,6 +145,11 @@ func evaluate(list []int32) (value int32, rest []int32) {
 		value, list = evaluate(list)
 		args = append(args, value)
 	}
+	return apply(op, args), list[1:]
+}
+
+// apply returns the value of an operation; it sorts the arguments.
+func apply(op int32, args []int32) (value int32) {
 	slices.Sort(args)
 	n := len(args)
 	switch op {
@@ -138,5 +165,5 @@ func evaluate(list []int32) (value int32, rest []int32) {
 			value = (value + x) % 10
 		}
 	}
-	return value, list[1:]
+	return value
 }

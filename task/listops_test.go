@@ -48,6 +48,28 @@ func TestListOpsValues(t *testing.T) {
 	}
 }
 
+func TestListOpsOneLevel(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want [3]int32 // inner operations, what the root comes to without them, the root
+	}{
+		{"[MAX 4 3 [MIN 2 3 ] 1 0 [MED 1 5 8 9 2 ] ]", [3]int32{2, 4, opMax}},
+		{"[MED 9 3 [MIN 2 [SM 1 1 ] ] 6 6 ]", [3]int32{1, 6, opMed}},
+		{"[SM [MIN 2 3 ] ]", [3]int32{1, 10, opSum}},
+		{"[MIN 8 7 ]", [3]int32{0, 7, opMin}},
+	} {
+		list := parseOps(t, c.text)
+		if got := oneLevel(list, len(list)-1); !slices.Equal(got, c.want[:]) {
+			t.Errorf("%s: %v: want %v", c.text, got, c.want[:])
+		}
+	}
+	// On expressions without inner operations it knows the answer.
+	list, err := Baselines(mustNew(t, "listops:min=0,max=12,depth=2,eval=300"))
+	if err != nil || len(list) != 4 || list[3].Name != "one-level" || list[3].Values[0].Value < 0.99 {
+		t.Errorf("%+v, %v: want a fourth baseline that is right", list, err)
+	}
+}
+
 // stackValue evaluates the expression that ends a row with a stack, unlike the task itself.
 func stackValue(tokens []int32) int32 {
 	var stack []string
