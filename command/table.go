@@ -24,16 +24,27 @@ samples the smallest and largest, and the number of samples (n).
 		Example: `  attnbench table results.txt
   attnbench table --unit sec/op,scratch-B --filter '.name:Prefill' results.txt
   attnbench table --row /mech --col .name,/n@num results.txt
+  attnbench table --success accuracy=0.99 trained.txt
   attnbench table -o csv results.txt > results.csv
   go test -run xxx -bench Prefill -count 6 ./harness | attnbench table -`,
 		Args: arguments(1, -1, "files of results"),
 	}
 	format := addFormat(cmd)
 	var q results.Query
+	var success []string
 	cmd.Flags().StringVar(&q.Row, "row", "/n@num", "keys that make the rows, with the unit")
 	cmd.Flags().StringVar(&q.Col, "col", "/mech", "keys that make the columns")
+	cmd.Flags().StringSliceVar(&success, "success", nil, "show in place of figures how many samples reach UNIT=VALUE, such as accuracy=0.99")
 	addFilter(cmd, &q)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var bars []results.Bar
+		for _, text := range success {
+			bar, err := results.ParseBar(text)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			bars = append(bars, bar)
+		}
 		set, err := results.ReadFiles(args...)
 		if err != nil {
 			return err
@@ -44,6 +55,9 @@ samples the smallest and largest, and the number of samples (n).
 		}
 		warn(cmd, set.Warnings...)
 		warn(cmd, warnings...)
+		if len(bars) > 0 {
+			return results.WriteSuccess(cmd.OutOrStdout(), format.Format, tables, bars)
+		}
 		return results.WriteTables(cmd.OutOrStdout(), format.Format, tables)
 	}
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"attnbench/attn"
@@ -255,7 +256,14 @@ func (t *training) tables(set *results.Set, f results.Format) error {
 			return err
 		}
 	}
-	return results.WriteTables(t.cmd.OutOrStdout(), f, tables)
+	if err := results.WriteTables(t.cmd.OutOrStdout(), f, tables); err != nil {
+		return err
+	}
+	if unit := t.recipe.Train.TargetUnit; unit != "" && f != results.CSV && slices.Contains(set.UnitNames(), unit) {
+		fmt.Fprintln(t.cmd.OutOrStdout())
+		return results.WriteSuccess(t.cmd.OutOrStdout(), f, tables, []results.Bar{{Unit: unit, Value: t.recipe.Train.TargetValue}})
+	}
+	return nil
 }
 
 // curves draws the tables of one command to a file, unless its name is empty.
