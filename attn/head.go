@@ -96,3 +96,19 @@ func Softmax(p []float64) {
 		}
 	}
 }
+
+// Dot returns Σ x_i y_i.
+func Dot(x, y []float64) float64 {
+	s := 0.0
+	for i, v := range x {
+		s += v * y[i]
+	}
+	return s
+}
+
+// Axpy adds a·x to y.
+func Axpy(a float64, x, y []float64) {
+	for i, v := range x {
+		y[i] += a * v
+	}
+}

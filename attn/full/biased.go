@@ -116,7 +116,7 @@ func defineScores(c *attn.Call64, change func(h attn.Head64, i, j int, s float64
 			for j := range p {
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) {
-					p[j] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
+					p[j] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
 					if change != nil {
 						p[j] = change(h, i, j, p[j])
 					}
@@ -130,7 +130,7 @@ func defineScores(c *attn.Call64, change func(h attn.Head64, i, j int, s float64
 			clear(h.Out(i))
 			for j := range p {
 				if h.Sees(i, j) { // an unseen value may be NaN
-					axpy(p[j], h.V(j), h.Out(i))
+					attn.Axpy(p[j], h.V(j), h.Out(i))
 				}
 			}
 		}

@@ -84,17 +84,17 @@ func (differential) Define(c *attn.Call64) error {
 				for j := range p {
 					p[j] = math.Inf(-1)
 					if h.Sees(i, j) {
-						p[j] = dot(q, c.K.Row(h.Row, h.Key0+j, 2*h.KV+a)) / math.Sqrt(float64(len(q)))
+						p[j] = attn.Dot(q, c.K.Row(h.Row, h.Key0+j, 2*h.KV+a)) / math.Sqrt(float64(len(q)))
 					}
 				}
 				attn.Softmax(p)
 				for j := range p {
 					if h.Sees(i, j) { // an unseen value may be NaN
-						axpy(weight*p[j], h.V(j), out)
+						attn.Axpy(weight*p[j], h.V(j), out)
 					}
 				}
 			}
-			rms := math.Sqrt(dot(out, out)/float64(len(out)) + differentialEps)
+			rms := math.Sqrt(attn.Dot(out, out)/float64(len(out)) + differentialEps)
 			for e := range out {
 				out[e] *= (1 - lambdaInit(c.Layer)) / rms * c.Learned[4][e]
 			}

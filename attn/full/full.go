@@ -60,33 +60,19 @@ func (full) Define(c *attn.Call64) error {
 			for j := range p {
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) {
-					p[j] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
+					p[j] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
 				}
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for j := range p {
 				if h.Sees(i, j) { // an unseen value may be NaN
-					axpy(p[j], h.V(j), h.Out(i))
+					attn.Axpy(p[j], h.V(j), h.Out(i))
 				}
 			}
 		}
 	})
 	return nil
-}
-
-func dot(x, y []float64) float64 {
-	s := 0.0
-	for i := range x {
-		s += x[i] * y[i]
-	}
-	return s
-}
-
-func axpy(a float64, x, y []float64) {
-	for i := range x {
-		y[i] += a * x[i]
-	}
 }
 
 // Info describes the mechanism.

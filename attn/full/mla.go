@@ -103,7 +103,7 @@ func (m mla) Define(c *attn.Call64) error {
 	times := func(w, x []float64) []float64 { // W x
 		y := make([]float64, len(w)/len(x))
 		for i := range y {
-			y[i] = dot(w[i*r:][:r], x)
+			y[i] = attn.Dot(w[i*r:][:r], x)
 		}
 		return y
 	}
@@ -119,14 +119,14 @@ func (m mla) Define(c *attn.Call64) error {
 			for j := range p {
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) {
-					p[j] = dot(q, k[j]) / math.Sqrt(float64(c.KeyDim))
+					p[j] = attn.Dot(q, k[j]) / math.Sqrt(float64(c.KeyDim))
 				}
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for j := range p {
 				if h.Sees(i, j) { // an unseen value may be NaN
-					axpy(p[j], v[j], h.Out(i))
+					attn.Axpy(p[j], v[j], h.Out(i))
 				}
 			}
 		}

@@ -57,8 +57,8 @@ func (sigmoid) Define(c *attn.Call64) error {
 			}
 			for j := range h.Keys {
 				if h.Sees(i, j) {
-					s := dot(h.Q(i), h.K(j))/math.Sqrt(float64(c.KeyDim)) - math.Log(n)
-					axpy(1/(1+math.Exp(-s)), h.V(j), h.Out(i))
+					s := attn.Dot(h.Q(i), h.K(j))/math.Sqrt(float64(c.KeyDim)) - math.Log(n)
+					attn.Axpy(1/(1+math.Exp(-s)), h.V(j), h.Out(i))
 				}
 			}
 		}

@@ -26,7 +26,7 @@ func defineFeatures(c *attn.Call64, n int, phi func(f []float64, key bool, x []f
 				out := h.Out(i)
 				clear(out)
 				phi(f, false, h.Q(i), h.Pos0+i+h.Offset())
-				den := divisor(dot64(f, z))
+				den := divisor(attn.Dot(f, z))
 				if den == 0 {
 					continue
 				}
@@ -41,7 +41,7 @@ func defineFeatures(c *attn.Call64, n int, phi func(f []float64, key bool, x []f
 			phi(f, true, h.K(j), h.Pos0+j)
 			for a, x := range f {
 				z[a] += x
-				axpy64(x, value, s[a*dv:][:dv])
+				attn.Axpy(x, value, s[a*dv:][:dv])
 			}
 			if i := j - h.Offset(); c.Mask == attn.Causal && i >= 0 {
 				read(i)

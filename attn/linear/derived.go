@@ -222,6 +222,6 @@ func write64(s, decay, k, v []float64) {
 // read64 adds scale·sᵀq to out.
 func read64(out, s, q []float64, scale float64) {
 	for a, q := range q {
-		axpy64(scale*q, s[a*len(out):][:len(out)], out)
+		attn.Axpy(scale*q, s[a*len(out):][:len(out)], out)
 	}
 }

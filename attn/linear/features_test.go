@@ -105,7 +105,7 @@ func TestFavorFeatures(t *testing.T) {
 	for a := range d {
 		for b := range a {
 			x, y := column(a), column(b)
-			if c := dot64(x, y) / math.Sqrt(dot64(x, x)*dot64(y, y)); math.Abs(c) > 1e-6 {
+			if c := attn.Dot(x, y) / math.Sqrt(attn.Dot(x, x)*attn.Dot(y, y)); math.Abs(c) > 1e-6 {
 				t.Errorf("features %d and %d have cosine %g", a, b, c)
 			}
 		}
@@ -117,9 +117,9 @@ func TestFavorFeatures(t *testing.T) {
 	scale, sum := math.Pow(d, -0.25), 0.0
 	for c := range n {
 		x := column(c)
-		sum += math.Exp(scale*(dot64(x, q)+dot64(x, k)) - scale*scale*(dot64(q, q)+dot64(k, k))/2)
+		sum += math.Exp(scale*(attn.Dot(x, q)+attn.Dot(x, k)) - scale*scale*(attn.Dot(q, q)+attn.Dot(k, k))/2)
 	}
-	if got, want := sum/n, math.Exp(dot64(q, k)/math.Sqrt(d)); math.Abs(got/want-1) > 0.02 {
+	if got, want := sum/n, math.Exp(attn.Dot(q, k)/math.Sqrt(d)); math.Abs(got/want-1) > 0.02 {
 		t.Errorf("mean product %g: want %g", got, want)
 	}
 }

@@ -95,7 +95,7 @@ func (m linformer) Define(c *attn.Call64) error {
 			for t := range h.Keys {
 				x := row(t)
 				for r, w := range c.Learned[0][(h.KV*longest(c.Shape)+t)*m.o.K:][:m.o.K] {
-					axpy64(w, x, p[r])
+					attn.Axpy(w, x, p[r])
 				}
 			}
 			return p
@@ -104,12 +104,12 @@ func (m linformer) Define(c *attn.Call64) error {
 		for _, h := range heads {
 			for i := range h.Queries {
 				for r := range p {
-					p[r] = dot64(h.Q(i), keys[r]) / math.Sqrt(float64(c.KeyDim))
+					p[r] = attn.Dot(h.Q(i), keys[r]) / math.Sqrt(float64(c.KeyDim))
 				}
 				attn.Softmax(p)
 				clear(h.Out(i))
 				for r, w := range p {
-					axpy64(w, values[r], h.Out(i))
+					attn.Axpy(w, values[r], h.Out(i))
 				}
 			}
 		}

@@ -138,7 +138,7 @@ func attend64(q, k [][]float64) [][]float64 {
 	for i := range p {
 		p[i] = make([]float64, len(k))
 		for j := range k {
-			p[i][j] = dot64(q[i], k[j]) / math.Sqrt(float64(len(q[i])))
+			p[i][j] = attn.Dot(q[i], k[j]) / math.Sqrt(float64(len(q[i])))
 		}
 		attn.Softmax(p[i])
 	}

@@ -74,14 +74,14 @@ func orthogonal(s attn.Shape, dst []float32, r *rand.Rand) {
 		}
 		return x
 	}
-	norm := func(x []float64) float64 { return math.Sqrt(dot64(x, x)) }
+	norm := func(x []float64) float64 { return math.Sqrt(attn.Dot(x, x)) }
 	for first := 0; first < m; first += d {
 		var block [][]float64
 		for c := first; c < min(first+d, m); c++ {
 			x := normal()
 			for range 2 { // the second round takes what rounding left in the first
 				for _, y := range block {
-					p := dot64(x, y)
+					p := attn.Dot(x, y)
 					for i := range x {
 						x[i] -= p * y[i]
 					}
@@ -97,20 +97,6 @@ func orthogonal(s attn.Shape, dst []float32, r *rand.Rand) {
 				dst[i*m+c] = float32(length * x[i])
 			}
 		}
-	}
-}
-
-func dot64(x, y []float64) float64 {
-	s := 0.0
-	for i := range x {
-		s += x[i] * y[i]
-	}
-	return s
-}
-
-func axpy64(a float64, x, y []float64) {
-	for i, v := range x {
-		y[i] += a * v
 	}
 }
 
@@ -138,7 +124,7 @@ func (m *performer) Define(c *attn.Call64) error {
 			top = 0
 		}
 		for r := range u {
-			u[r] = (math.Exp(u[r]-dot64(x, x)*scale*scale/2-top) + m.phi.o.Eps) / math.Sqrt(float64(n))
+			u[r] = (math.Exp(u[r]-attn.Dot(x, x)*scale*scale/2-top) + m.phi.o.Eps) / math.Sqrt(float64(n))
 		}
 	}, func(x float64) float64 { return x })
 	return nil

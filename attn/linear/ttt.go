@@ -119,7 +119,7 @@ func (m ttt) Define(c *attn.Call64) error {
 				z := model(q)
 				for n, k := range keys {
 					for e := range z {
-						z[e] -= r * (dot64(q, k) + 1) * steps[n][e]
+						z[e] -= r * (attn.Dot(q, k) + 1) * steps[n][e]
 					}
 				}
 				z, _ = norm64(z)

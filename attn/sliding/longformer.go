@@ -86,14 +86,14 @@ func (m longformer) Define(c *attn.Call64) error {
 			for j := range p {
 				p[j] = math.Inf(-1)
 				if h.Sees(i, j) && (all || j < m.o.Global || max(t-j, j-t) <= m.o.Window) {
-					p[j] = dot(q, key(j)) / math.Sqrt(float64(c.KeyDim))
+					p[j] = attn.Dot(q, key(j)) / math.Sqrt(float64(c.KeyDim))
 				}
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for j := range p {
 				if p[j] != 0 { // an unseen value may be NaN
-					axpy(p[j], value(j), h.Out(i))
+					attn.Axpy(p[j], value(j), h.Out(i))
 				}
 			}
 		}

@@ -79,12 +79,12 @@ func (m sliding) Define(c *attn.Call64) error {
 			seen := m.o.seen(h, i)
 			p := make([]float64, len(seen))
 			for n, j := range seen {
-				p[n] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
+				p[n] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for n, j := range seen {
-				axpy(p[n], h.V(j), h.Out(i))
+				attn.Axpy(p[n], h.V(j), h.Out(i))
 			}
 		}
 	})
@@ -112,20 +112,6 @@ func (o Sliding) sees(h attn.Head64, i, j int) bool {
 		return false
 	}
 	return max(d, -d) < o.Window && d%o.Dilation == 0 || j < o.Sinks
-}
-
-func dot(x, y []float64) float64 {
-	s := 0.0
-	for i := range x {
-		s += x[i] * y[i]
-	}
-	return s
-}
-
-func axpy(a float64, x, y []float64) {
-	for i := range x {
-		y[i] += a * x[i]
-	}
 }
 
 // reach returns how far behind and ahead of its own position a query sees.

@@ -47,12 +47,12 @@ func (m streaming) Define(c *attn.Call64) error {
 			q := c.Rope.Turned(h.Q(i), len(keys)-1)
 			p := make([]float64, len(keys))
 			for r, j := range keys {
-				p[r] = dot(q, c.Rope.Turned(h.K(j), r)) / math.Sqrt(float64(c.KeyDim))
+				p[r] = attn.Dot(q, c.Rope.Turned(h.K(j), r)) / math.Sqrt(float64(c.KeyDim))
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for r, j := range keys {
-				axpy(p[r], h.V(j), h.Out(i))
+				attn.Axpy(p[r], h.V(j), h.Out(i))
 			}
 		}
 	})

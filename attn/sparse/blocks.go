@@ -137,32 +137,18 @@ func define(c *attn.Call64, size int, sees func(h attn.Head64, a, b int) bool) {
 				seen[j] = h.Sees(i, j) && sees(h, floor(i+h.Offset(), size), j/size)
 				p[j] = math.Inf(-1)
 				if seen[j] {
-					p[j] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
+					p[j] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(c.KeyDim))
 				}
 			}
 			attn.Softmax(p)
 			clear(h.Out(i))
 			for j := range p {
 				if seen[j] { // an unseen value may be NaN
-					axpy(p[j], h.V(j), h.Out(i))
+					attn.Axpy(p[j], h.V(j), h.Out(i))
 				}
 			}
 		}
 	})
-}
-
-func dot(x, y []float64) float64 {
-	s := 0.0
-	for i := range x {
-		s += x[i] * y[i]
-	}
-	return s
-}
-
-func axpy(a float64, x, y []float64) {
-	for i := range x {
-		y[i] += a * x[i]
-	}
 }
 
 // mechanism is softmax attention over a pattern.

@@ -103,7 +103,7 @@ func (m dsa) Define(c *attn.Call64) error {
 			}
 			fixed := h
 			fixed.Call = frozen
-			axpy(1/float64(c.Heads), weightsOf(fixed, i, list), target[i])
+			attn.Axpy(1/float64(c.Heads), weightsOf(fixed, i, list), target[i])
 			if h.H == c.Heads-1 {
 				top, sum := slices.Max(index[i]), 0.0
 				for _, x := range index[i] {
@@ -127,7 +127,7 @@ func (o DSA) index(h attn.Head64, i int) []float64 {
 		q := h.Call.Extra[indexQ].Row(h.Row, h.Query0+i, a)
 		w := h.Call.Extra[indexW].Row(h.Row, h.Query0+i, a)[0]
 		for j := range x {
-			x[j] += w * max(0, dot(q, h.Call.Extra[indexK].Row(h.Row, h.Key0+j, 0)))
+			x[j] += w * max(0, attn.Dot(q, h.Call.Extra[indexK].Row(h.Row, h.Key0+j, 0)))
 		}
 	}
 	return x
@@ -137,7 +137,7 @@ func (o DSA) index(h attn.Head64, i int) []float64 {
 func weightsOf(h attn.Head64, i int, keys []int) []float64 {
 	p := make([]float64, len(keys))
 	for n, j := range keys {
-		p[n] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(h.Call.KeyDim))
+		p[n] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(h.Call.KeyDim))
 	}
 	attn.Softmax(p)
 	return p

@@ -78,7 +78,7 @@ func (m lsh) Define(c *attn.Call64) error {
 		q, k := make([][]float64, n), make([][]float64, n)
 		for i := range n {
 			q[i], k[i] = c.Rope.Turned(h.Q(i), i), c.Rope.Turned(h.K(i), i)
-			length := math.Max(math.Sqrt(dot(k[i], k[i])), tiny)
+			length := math.Max(math.Sqrt(attn.Dot(k[i], k[i])), tiny)
 			for e := range k[i] {
 				k[i][e] /= length
 			}
@@ -88,7 +88,7 @@ func (m lsh) Define(c *attn.Call64) error {
 			for x, i := range order {
 				for _, y := range m.o.sees(x, n) {
 					j := order[y]
-					scores[i] = append(scores[i], dot(q[i], k[j])/math.Sqrt(float64(c.KeyDim)))
+					scores[i] = append(scores[i], attn.Dot(q[i], k[j])/math.Sqrt(float64(c.KeyDim)))
 					keys[i] = append(keys[i], j)
 				}
 			}
@@ -96,7 +96,7 @@ func (m lsh) Define(c *attn.Call64) error {
 		for i := range n {
 			attn.Softmax(scores[i])
 			for x, j := range keys[i] {
-				axpy(scores[i][x], h.V(j), h.Out(i))
+				attn.Axpy(scores[i][x], h.V(j), h.Out(i))
 			}
 		}
 	})
@@ -141,7 +141,7 @@ func (o LSH) sorted(h attn.Head64, round, n int) []int {
 		order[i] = i
 		best := math.Inf(-1)
 		for b := range 2 * u {
-			x := dot(h.Q(i), planes[b%u])
+			x := attn.Dot(h.Q(i), planes[b%u])
 			if b >= u {
 				x = -x
 			}

@@ -55,7 +55,7 @@ func (m moba) Define(c *attn.Call64) error {
 		for n := range sums {
 			sums[n] = make([]float64, c.KeyDim)
 			for j := n * m.o.Block; j < (n+1)*m.o.Block; j++ {
-				axpy(1, h.K(j), sums[n]) // blocks are equally long: sums rank as means do, and tie where those would but for rounding
+				attn.Axpy(1, h.K(j), sums[n]) // blocks are equally long: sums rank as means do, and tie where those would but for rounding
 			}
 		}
 		for i := range h.Queries {
@@ -63,7 +63,7 @@ func (m moba) Define(c *attn.Call64) error {
 			own := max(end-1, 0) / m.o.Block
 			gate := make([]float64, own)
 			for n := range gate {
-				gate[n] = dot(h.Q(i), sums[n])
+				gate[n] = attn.Dot(h.Q(i), sums[n])
 			}
 			over(h, i, keysOf(largest(gate, m.o.K-1), own, m.o.Block, end))
 		}

@@ -97,14 +97,14 @@ func (m nsa) Define(c *attn.Call64) error {
 			end := seen(h, i)
 			own, ended := max(end-1, 0)/b, end/b
 			out := make([]float64, c.ValueDim)
-			add := func(branch int, o []float64) { axpy(h.QuerySide(0, i)[branch], o, out) }
+			add := func(branch int, o []float64) { attn.Axpy(h.QuerySide(0, i)[branch], o, out) }
 			importance := make([]float64, own)
 			for x := range group {
 				other := h
 				other.H = h.KV*group + x
 				p := make([]float64, ended)
 				for n := range p {
-					p[n] = dot(other.Q(i), keys[n]) / math.Sqrt(float64(c.KeyDim))
+					p[n] = attn.Dot(other.Q(i), keys[n]) / math.Sqrt(float64(c.KeyDim))
 				}
 				attn.Softmax(p)
 				for n := range importance {
@@ -113,7 +113,7 @@ func (m nsa) Define(c *attn.Call64) error {
 				if other.H == h.H {
 					o := make([]float64, c.ValueDim)
 					for n := range p {
-						axpy(p[n], values[n], o)
+						attn.Axpy(p[n], values[n], o)
 					}
 					add(compressed, o)
 				}
@@ -145,8 +145,8 @@ func means(h attn.Head64, b int) (k, v [][]float64) {
 	for n := range h.Keys / b {
 		x, y := make([]float64, h.Call.KeyDim), make([]float64, h.Call.ValueDim)
 		for j := n * b; j < (n+1)*b; j++ {
-			axpy(1/float64(b), h.K(j), x)
-			axpy(1/float64(b), h.V(j), y)
+			attn.Axpy(1/float64(b), h.K(j), x)
+			attn.Axpy(1/float64(b), h.V(j), y)
 		}
 		k, v = append(k, x), append(v, y)
 	}

@@ -37,12 +37,12 @@ func (s *simulate) look(t int) [][]float64 {
 		kv := s.w.KVHead(h)
 		p := make([]float64, len(s.kept[kv]))
 		for n, j := range s.kept[kv] {
-			p[n] = dot(s.w.Q.Row(0, t, h), s.w.K.Row(0, j, kv)) / math.Sqrt(float64(s.w.KeyDim))
+			p[n] = attn.Dot(s.w.Q.Row(0, t, h), s.w.K.Row(0, j, kv)) / math.Sqrt(float64(s.w.KeyDim))
 		}
 		attn.Softmax(p)
 		s.out[h] = make([]float64, s.w.ValueDim)
 		for n, j := range s.kept[kv] {
-			axpy(p[n], s.w.V.Row(0, j, kv), s.out[h])
+			attn.Axpy(p[n], s.w.V.Row(0, j, kv), s.out[h])
 		}
 		all[h] = p
 	}
@@ -170,7 +170,7 @@ func (s *simulate) evictPrompt(m attn.Mechanism, w [][][]float64) {
 			s.sum[kv] = make([]float64, n)
 			for _, heads := range w {
 				for h := 2 * kv; h < 2*kv+2; h++ {
-					axpy(1, heads[h], s.sum[kv])
+					attn.Axpy(1, heads[h], s.sum[kv])
 				}
 			}
 			s.drop(kv, m.policy.budget, s.recent(m))
@@ -178,7 +178,7 @@ func (s *simulate) evictPrompt(m attn.Mechanism, w [][][]float64) {
 	case tova:
 		sum := make([]float64, n)
 		for h := range 4 {
-			axpy(1, w[n-1][h], sum)
+			attn.Axpy(1, w[n-1][h], sum)
 		}
 		for kv := range s.kept {
 			s.kept[kv] = leave(s.kept[kv], sum, m.policy.budget, 0, true)
@@ -189,7 +189,7 @@ func (s *simulate) evictPrompt(m attn.Mechanism, w [][][]float64) {
 			sum := make([]float64, n)
 			for i := n - o.Window; i < n; i++ {
 				for h := 2 * kv; h < 2*kv+2; h++ {
-					axpy(1, w[i][h], sum)
+					attn.Axpy(1, w[i][h], sum)
 				}
 			}
 			pooled := make([]float64, n)
@@ -248,14 +248,14 @@ func (s *simulate) evictLater(m attn.Mechanism, w [][]float64) {
 	case h2o:
 		for kv := range s.kept {
 			s.sum[kv] = append(s.sum[kv], 0)
-			axpy(1, w[2*kv], s.sum[kv])
-			axpy(1, w[2*kv+1], s.sum[kv])
+			attn.Axpy(1, w[2*kv], s.sum[kv])
+			attn.Axpy(1, w[2*kv+1], s.sum[kv])
 			s.drop(kv, m.policy.budget, s.recent(m))
 		}
 	case tova:
 		sum := make([]float64, len(w[0]))
 		for h := range w {
-			axpy(1, w[h], sum)
+			attn.Axpy(1, w[h], sum)
 		}
 		for kv := range s.kept {
 			if len(s.kept[kv]) > m.policy.budget {

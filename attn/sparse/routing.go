@@ -99,7 +99,7 @@ func (m routing) Define(c *attn.Call64) error {
 		take := func(x [][]float64, mu []float64) []int {
 			a := make([]float64, len(x))
 			for i := range a {
-				a[i] = dot(x[i], mu)
+				a[i] = attn.Dot(x[i], mu)
 			}
 			return largest(a, m.o.Window)
 		}
@@ -113,13 +113,13 @@ func (m routing) Define(c *attn.Call64) error {
 			for _, i := range take(q, mu) {
 				times[i]++
 				over(h, i, keys)
-				axpy(1, h.Out(i), sums[i])
+				attn.Axpy(1, h.Out(i), sums[i])
 			}
 		}
 		for i, x := range sums {
 			clear(h.Out(i))
 			if times[i] > 0 {
-				axpy(1/times[i], x, h.Out(i))
+				attn.Axpy(1/times[i], x, h.Out(i))
 			}
 		}
 		if c.Aux == nil || c.QueryLen == 0 {
@@ -131,7 +131,7 @@ func (m routing) Define(c *attn.Call64) error {
 		for _, x := range q {
 			best := mu[0]
 			for _, mu := range mu {
-				if dot(x, mu) > dot(x, best) {
+				if attn.Dot(x, mu) > attn.Dot(x, best) {
 					best = mu
 				}
 			}
@@ -147,7 +147,7 @@ func (m routing) Define(c *attn.Call64) error {
 func directionsOf(n int, row func(i int) []float64) (all [][]float64) {
 	for i := range n {
 		x := slices.Clone(row(i))
-		size := math.Max(math.Sqrt(dot(x, x)), tiny)
+		size := math.Max(math.Sqrt(attn.Dot(x, x)), tiny)
 		for e := range x {
 			x[e] /= size
 		}

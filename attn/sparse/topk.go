@@ -53,7 +53,7 @@ func (m topK) Define(c *attn.Call64) error {
 		x := make([]float64, h.Keys)
 		for i := range h.Queries {
 			for j := range x {
-				x[j] = dot(h.Q(i), h.K(j))
+				x[j] = attn.Dot(h.Q(i), h.K(j))
 			}
 			over(h, i, largest(x[:seen(h, i)], m.o.K))
 		}
@@ -102,12 +102,12 @@ func largest(x []float64, k int) []int {
 func over(h attn.Head64, i int, keys []int) []float64 {
 	p := make([]float64, len(keys))
 	for n, j := range keys {
-		p[n] = dot(h.Q(i), h.K(j)) / math.Sqrt(float64(h.Call.KeyDim))
+		p[n] = attn.Dot(h.Q(i), h.K(j)) / math.Sqrt(float64(h.Call.KeyDim))
 	}
 	attn.Softmax(p)
 	clear(h.Out(i))
 	for n, j := range keys {
-		axpy(p[n], h.V(j), h.Out(i))
+		attn.Axpy(p[n], h.V(j), h.Out(i))
 	}
 	return p
 }
