@@ -38,6 +38,10 @@ func Main(args []string, out, errOut io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		fmt.Fprintln(errOut, "attnbench: stopping after the pass that is being computed; once more stops at once")
+	})()
 	w := &writer{w: out}
 	root := newRoot()
 	root.SetArgs(args)
@@ -49,6 +53,9 @@ func Main(args []string, out, errOut io.Writer) int {
 	}
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("stopped before it was done")
 	}
 	fmt.Fprintf(errOut, "attnbench: %v\n", err)
 	if errors.As(err, new(*usageError)) {

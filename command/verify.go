@@ -108,7 +108,7 @@ func verify(cmd *cobra.Command, m attn.Defined, o attntest.VerifyOptions, f resu
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, seed %d: %s\n", info.Name, r.Check, r.Seed, word)
 	})
 	if err != nil {
-		return failed, fmt.Errorf("stopped: %w", err)
+		return failed, err
 	}
 	return failed, s.Write(cmd.OutOrStdout(), f)
 }

@@ -164,7 +164,7 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 	}
 	info := x.task.Info()
 	if f.Validate && !r.Diverged {
-		valid, err := x.validation(ws, m.Model, &r)
+		valid, err := x.validation(ctx, ws, m.Model, &r)
 		if err != nil {
 			return nil, r, err
 		}
@@ -192,11 +192,11 @@ func (x *run) fit(ctx context.Context, f Fitting) ([]results.Value, train.Result
 }
 
 // validation is the score of the validation set by the trained model, which the run may have found at its last step.
-func (x *run) validation(ws *attn.Workspace, m train.Model, r *train.Result) ([]task.Value, error) {
+func (x *run) validation(ctx context.Context, ws *attn.Workspace, m train.Model, r *train.Result) ([]task.Value, error) {
 	if n := len(r.Valid); n > 0 && r.Valid[n-1].Step == r.Steps && x.recipe.Train.Average == 0 {
 		return r.Valid[n-1].Values, nil
 	}
-	return train.Evaluate(ws, m, x.task, task.Valid, x.recipe.Train.EvalRows())
+	return train.Evaluate(ctx, ws, m, x.task, task.Valid, x.recipe.Train.EvalRows())
 }
 
 // Fitting is what a training does beside its result.

@@ -54,6 +54,9 @@ func (c *Config) fill() error {
 			return fmt.Errorf("%s is %d: want at least %d", d.name, d.got, d.min)
 		}
 	}
+	if most := 1 << 12; c.ShortConv > most {
+		return fmt.Errorf("short convolution is %d: want at most %d", c.ShortConv, most)
+	}
 	if n := c.Weights(); n >= 1<<40 {
 		return fmt.Errorf("dim %d, mlp width %d, layers %d, vocab %d: about %.3g weights: want fewer than 2^40", c.Dim, c.MLPWidth, c.Layers, c.Vocab, n)
 	}

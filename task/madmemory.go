@@ -33,7 +33,7 @@ func (o MADMemory) New() (Task, error) {
 		return nil, err
 	}
 	if o.Length < 2 || o.Length%2 != 0 || o.Length > 1<<24 {
-		return nil, options.Error("length", o.Length, "an even number of at least 2")
+		return nil, options.Error("length", o.Length, "an even number from 2 to 2^24")
 	}
 	keys := (o.Vocab - 1) / 2
 	values := distinct(stream(o.Map, 0, 0), keys, keys, o.Vocab-1)

@@ -37,7 +37,7 @@ func (o MADRecall) New() (Task, error) {
 	case err != nil:
 		return nil, err
 	case o.Length < 4 || o.Length%2 != 0 || o.Length > 1<<24:
-		return nil, options.Error("length", o.Length, "an even number of at least 4")
+		return nil, options.Error("length", o.Length, "an even number from 4 to 2^24")
 	case !(o.Share >= 0 && o.Share < 1):
 		return nil, options.Error("share", o.Share, "0 to below 1")
 	}

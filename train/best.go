@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"slices"
 
 	"attnbench/task"
@@ -54,7 +55,7 @@ func (b *best) see(r *Result) {
 }
 
 // test scores the kept model on the test set and leaves the last one in its place.
-func (b *best) test(r *run) ([]task.Value, error) {
+func (b *best) test(ctx context.Context, r *run) ([]task.Value, error) {
 	r.BestStep = b.step(r.Valid)
 	switch {
 	case r.BestStep == 0:
@@ -64,7 +65,7 @@ func (b *best) test(r *run) ([]task.Value, error) {
 	}
 	b.swap()
 	defer b.swap()
-	return Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.EvalRows())
+	return Evaluate(ctx, r.Workspace, r.Model, r.Task, task.Test, r.EvalRows())
 }
 
 func (b *best) swap() {

@@ -32,7 +32,7 @@ func TestBestStep(t *testing.T) {
 	if short := mustRun(t, start(whole.BestStep)); !reflect.DeepEqual(short.Metrics, whole.Best) {
 		t.Errorf("scores of the best step: %v, want those of a run that ends there: %v", whole.Best, short.Metrics)
 	}
-	again, err := Evaluate(attn.NewWorkspace(), long.Model, long.Task, task.Test, 8)
+	again, err := Evaluate(t.Context(), attn.NewWorkspace(), long.Model, long.Task, task.Test, 8)
 	if err != nil || !reflect.DeepEqual(again, whole.Metrics) {
 		t.Errorf("the model after the run scores %v, want %v (%v)", again, whole.Metrics, err)
 	}

@@ -6,6 +6,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 
 	"attnbench/attn"
@@ -33,14 +34,17 @@ type updater interface {
 	Update(ws *attn.Workspace) error
 }
 
-// Evaluate scores a model on an evaluation set, at most rows rows at a time.
-func Evaluate(ws *attn.Workspace, m Model, k task.Task, split task.Split, rows int) ([]task.Value, error) {
+// Evaluate scores a model on an evaluation set, at most rows rows at a time, until ctx ends.
+func Evaluate(ctx context.Context, ws *attn.Workspace, m Model, k task.Task, split task.Split, rows int) ([]task.Value, error) {
 	t := autograd.NewTape(ws)
 	t.NoGrad = true
 	score := k.NewScore()
 	var nats []float32
 	var predicted []int32
 	for b := range k.Eval(split, rows) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		n := b.Rows * b.Length
 		if cap(nats) < n {
 			nats, predicted = make([]float32, n), make([]int32, n)

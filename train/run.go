@@ -150,13 +150,21 @@ func newRun(c Config) (*run, error) {
 }
 
 func (r *run) loop(ctx context.Context) error {
-	read, spent := 0, 0.0
-	for r.Result.Steps < r.Settings.Steps && !r.Diverged && !r.Reached {
-		if err := ctx.Err(); err != nil {
-			if r.diverged() {
+	read, spent, from := 0, 0.0, r.Result.Steps
+	for {
+		if err := r.validate(ctx); err != nil {
+			return r.stop(ctx, err)
+		}
+		if every := r.CheckpointEvery; every > 0 && r.Result.Steps > from && r.Result.Steps%every == 0 && !r.diverged() {
+			if err := r.save(); err != nil {
 				return err
 			}
-			return errors.Join(err, r.save())
+		}
+		if r.Result.Steps >= r.Settings.Steps || r.Diverged || r.Reached {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return r.stop(ctx, err)
 		}
 		start := time.Now()
 		p, tokens, err := r.step()
@@ -170,17 +178,6 @@ func (r *run) loop(ctx context.Context) error {
 		if r.Progress != nil {
 			r.Progress(p)
 		}
-		if r.Diverged {
-			break
-		}
-		if err := r.validate(); err != nil {
-			return err
-		}
-		if every := r.CheckpointEvery; every > 0 && r.Result.Steps%every == 0 && !r.diverged() {
-			if err := r.save(); err != nil {
-				return err
-			}
-		}
 	}
 	if !r.diverged() {
 		if err := r.save(); err != nil {
@@ -193,12 +190,20 @@ func (r *run) loop(ctx context.Context) error {
 	r.swapMean()
 	start := time.Now()
 	var err error
-	r.Metrics, err = Evaluate(r.Workspace, r.Model, r.Task, task.Test, r.EvalRows())
+	r.Metrics, err = Evaluate(ctx, r.Workspace, r.Model, r.Task, task.Test, r.EvalRows())
 	if err == nil && r.best != nil {
-		r.Best, err = r.best.test(r)
+		r.Best, err = r.best.test(ctx, r)
 	}
 	r.EvalSeconds += time.Since(start).Seconds()
 	return err
+}
+
+// stop returns err; where ctx ended it leaves a checkpoint of a model that has not diverged.
+func (r *run) stop(ctx context.Context, err error) error {
+	if ctx.Err() == nil || r.diverged() {
+		return err
+	}
+	return errors.Join(err, r.save())
 }
 
 // swapMean puts the mean weights in the place of the last ones. They stay there: the model that was scored is the run's.
@@ -271,13 +276,14 @@ func (r *run) diverged() bool {
 	return r.Diverged
 }
 
-// validate scores the validation set when it is time, and notes when the target is reached.
-func (r *run) validate() error {
-	if r.EvalEvery == 0 || r.Result.Steps%r.EvalEvery != 0 {
+// validate scores the validation set when it is time and not yet done, and notes when the target is reached.
+func (r *run) validate(ctx context.Context) error {
+	n := len(r.Valid)
+	if r.EvalEvery == 0 || r.Result.Steps == 0 || r.Result.Steps%r.EvalEvery != 0 || r.Diverged || n > 0 && r.Valid[n-1].Step == r.Result.Steps {
 		return nil
 	}
 	start := time.Now()
-	values, err := Evaluate(r.Workspace, r.Model, r.Task, task.Valid, r.EvalRows())
+	values, err := Evaluate(ctx, r.Workspace, r.Model, r.Task, task.Valid, r.EvalRows())
 	r.EvalSeconds += time.Since(start).Seconds()
 	if err != nil {
 		return err
