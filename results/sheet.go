@@ -67,6 +67,15 @@ func (s *Sheet) Write(w io.Writer, f Format) error {
 	return err
 }
 
+// dropEmpty leaves out those of the first n columns that are empty: keys that none of these benchmarks has.
+func (s *Sheet) dropEmpty(n int) {
+	for i := n - 1; i >= 0; i-- {
+		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
+			s.dropColumn(i)
+		}
+	}
+}
+
 // dropColumn removes one of the columns that hold words.
 func (s *Sheet) dropColumn(i int) {
 	s.Header = slices.Delete(s.Header, i, i+1)

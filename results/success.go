@@ -77,7 +77,8 @@ func (t *Table) rates(i int, bar float64) []rate {
 
 // WriteSuccess draws how many samples of each cell reach the bars. CSV has a line for each cell and bar.
 func WriteSuccess(w io.Writer, f Format, tables []*Table, bars []Bar) error {
-	lines, drawn := newList("unit", "bar", "reached", "samples", "low", "high"), 0
+	lines := newList("unit", "bar", "reached", "samples", "low", "high")
+	var sheets []*Sheet
 	for _, bar := range bars {
 		found := false
 		for _, t := range tables {
@@ -85,20 +86,9 @@ func WriteSuccess(w io.Writer, f Format, tables []*Table, bars []Bar) error {
 			if err != nil {
 				return err
 			}
-			if len(s.Rows) == 0 {
-				continue
-			}
-			found = true
-			if f == CSV {
-				continue
-			}
-			if drawn++; drawn > 1 {
-				if _, err := fmt.Fprintln(w); err != nil {
-					return err
-				}
-			}
-			if err := s.Write(w, f); err != nil {
-				return err
+			if len(s.Rows) > 0 {
+				found = true
+				sheets = append(sheets, s)
 			}
 		}
 		if !found {
@@ -108,7 +98,7 @@ func WriteSuccess(w io.Writer, f Format, tables []*Table, bars []Bar) error {
 	if f == CSV {
 		return lines.sheet().Write(w, CSV)
 	}
-	return nil
+	return writeSheets(w, f, sheets)
 }
 
 // success is the table's part of it; without rows when the table has no such unit.
@@ -119,7 +109,7 @@ func (t *Table) success(bar Bar, lines *list) (*Sheet, error) {
 	for i, c := range t.Cols {
 		if slices.ContainsFunc(t.Rows, func(r TableRow) bool { return r.Cells[i] != nil && !r.Cells[i].Known }) {
 			shown = append(shown, i)
-			s.Header = append(s.Header, strings.Join(c, " "))
+			s.Header = append(s.Header, heading(c))
 		}
 	}
 	for i, r := range t.Rows {
@@ -146,10 +136,6 @@ func (t *Table) success(bar Bar, lines *list) (*Sheet, error) {
 		}
 		s.Rows = append(s.Rows, line)
 	}
-	for i := len(t.RowNames) - 1; i >= 0; i-- { // a key that none of these benchmarks has
-		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
-			s.dropColumn(i)
-		}
-	}
+	s.dropEmpty(len(t.RowNames))
 	return s, nil
 }

@@ -42,9 +42,10 @@ BenchmarkAccuracy/task=x/mech=wild 1 1 diverged 1 seed
 	if err := WriteSuccess(&b, Text, tables, []Bar{{"accuracy", 0.99}}); err != nil || !strings.Contains(b.String(), "│ accuracy ≥ 0.9900 │ 2/3 0.09..0.99 │ 0/2 0.00..0.84 │ 0/1 0.00..0.97 │") || strings.Contains(b.String(), "chance") {
 		t.Errorf("%v\n%s", err, b.String())
 	}
+	b.Reset()
 	for _, bar := range []Bar{{"params", 1}, {"nothing", 1}} {
-		if err := WriteSuccess(&b, Text, tables, []Bar{bar}); err == nil || !strings.Contains(err.Error(), bar.Unit) {
-			t.Errorf("%v: error %v", bar, err)
+		if err := WriteSuccess(&b, Text, tables, []Bar{{"accuracy", 0.99}, bar}); err == nil || !strings.Contains(err.Error(), bar.Unit) || b.Len() > 0 {
+			t.Errorf("%v: error %v, written %q: want nothing", bar, err, b.String())
 		}
 	}
 }

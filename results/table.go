@@ -77,17 +77,34 @@ func WriteTables(w io.Writer, f Format, tables []*Table) error {
 	if f == CSV {
 		return cells(tables).Write(w, CSV)
 	}
-	for i, t := range tables {
+	var sheets []*Sheet
+	for _, t := range tables {
+		sheets = append(sheets, t.Sheet())
+	}
+	return writeSheets(w, f, sheets)
+}
+
+func writeSheets(w io.Writer, f Format, sheets []*Sheet) error {
+	for i, s := range sheets {
 		if i > 0 {
 			if _, err := fmt.Fprintln(w); err != nil {
 				return err
 			}
 		}
-		if err := t.Sheet().Write(w, f); err != nil {
+		if err := s.Write(w, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// heading is what stands above a column.
+func heading(col []string) string {
+	head := strings.Join(col, " ")
+	if strings.TrimSpace(head) == "" {
+		return "value"
+	}
+	return head
 }
 
 // Sheet returns the table as it is shown. Where all cells of each row have the same number of samples,
@@ -99,11 +116,7 @@ func (t *Table) Sheet() *Sheet {
 		s.Header = append(s.Header, "samples")
 	}
 	for _, c := range t.Cols {
-		head := strings.Join(c, " ")
-		if strings.TrimSpace(head) == "" {
-			head = "value"
-		}
-		s.Header = append(s.Header, head)
+		s.Header = append(s.Header, heading(c))
 	}
 	for _, r := range t.Rows {
 		line := append(slices.Clone(r.Key), r.Unit.Name)
@@ -124,11 +137,7 @@ func (t *Table) Sheet() *Sheet {
 		}
 		s.Rows = append(s.Rows, line)
 	}
-	for i := len(t.RowNames) - 1; i >= 0; i-- { // a key that none of these benchmarks has
-		if !slices.ContainsFunc(s.Rows, func(r []string) bool { return r[i] != "" }) {
-			s.dropColumn(i)
-		}
-	}
+	s.dropEmpty(len(t.RowNames))
 	return s
 }
 
