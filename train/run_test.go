@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -132,14 +133,24 @@ func TestResumeGivesTheSameBits(t *testing.T) {
 	want := same(mustRun(t, whole))
 
 	path := filepath.Join(t.TempDir(), "run.safetensors")
+	from := 0
 	for _, stop := range []int{7, 20, 29, 30} { // stopped by its context on the way, twice in front of a validation
 		c := config(t)
 		c.Checkpoint, c.CheckpointEvery = path, 4
 		ctx, cancel := context.WithCancel(context.Background())
+		var kept []byte // the checkpoint at the step before
 		c.Progress = func(p Progress) {
+			if from++; p.Step != from {
+				t.Errorf("step %d: want %d, the one behind that where it was stopped", p.Step, from)
+			}
 			if p.Step == stop {
 				cancel()
 			}
+			now, err := os.ReadFile(path)
+			if changed := !bytes.Equal(now, kept); err != nil || kept != nil && changed != (p.Step%4 == 1) {
+				t.Errorf("step %d: checkpoint written: %v, %v; want it behind every fourth step", p.Step, changed, err)
+			}
+			kept = now
 		}
 		r, err := Run(ctx, c)
 		if err == nil || r.Steps != stop {

@@ -55,6 +55,7 @@ func (m soft) kvHead(s attn.Shape, h int) int {
 var (
 	sink   []float32
 	buffer []float32
+	stale  float32
 )
 
 func (m soft) check(info *attn.Info, c *attn.Call) error {
@@ -79,6 +80,11 @@ func (m soft) forwardFault(ws *attn.Workspace, c *attn.Call) {
 		}
 	case "workspace not released":
 		ws.Floats(1)
+	case "scratch taken for zeros":
+		mark := ws.Mark()
+		x := ws.Floats(1 << 14) // its end is nobody else's
+		stale = x[len(x)-1]
+		ws.Release(mark)
 	case "writes to its input":
 		if c.V.Batch > 0 && c.V.Time > 0 {
 			c.V.Row(0, 0, 0)[0] += 1
@@ -94,6 +100,8 @@ func (m soft) afterFault(c *attn.Call) {
 		return c.Out.Row(b, t, 0)
 	}
 	switch m.fault {
+	case "scratch taken for zeros":
+		first(0, 0)[0] += stale
 	case "result depends on GOMAXPROCS":
 		first(0, 0)[0] += float32(runtime.GOMAXPROCS(0)) * 1e-6
 	case "rows of the batch coupled":
@@ -234,6 +242,7 @@ func TestFaultsAreCaught(t *testing.T) {
 		{"0 times a gradient that is not seen", soft{}, nil, "hostile"},
 		{"an infinite gate reaches a query before it", rec{}, nil, "hostile"},
 		{"result depends on GOMAXPROCS", soft{}, nil, "determinism"},
+		{"scratch taken for zeros", soft{}, nil, "definition"},
 		{"scratch made on every call", soft{}, nil, "allocation"},
 		{"scratch in a global buffer", soft{}, nil, "allocation"},
 		{"saved bytes wrong", soft{}, nil, "scratch"},
