@@ -147,7 +147,7 @@ func (k *kit) garbageGradient(m attn.Differentiable, p *plan, clean, dirty *attn
 	}
 }
 
-// alone computes each segment in a call of its own, to the bit.
+// alone computes each segment in a call of its own, to the bit: both for training, or both not.
 func (k *kit) alone(c *attn.Call) {
 	carry := 0
 	if k.info.Carry != nil {
@@ -160,6 +160,9 @@ func (k *kit) alone(c *attn.Call) {
 		}
 		d := k.slice(clone(c), g.Row, g.Query0, g.Query0+g.Queries, g.Key0, g.Key0+g.Keys)
 		d.Pos0 = g.Pos0
+		if c.Saved != nil {
+			d.Saved = attn.NewSaved(new(attn.Arena))
+		}
 		if k.info.CheckShape != nil && k.info.CheckShape(d.Shape) != nil {
 			continue
 		}

@@ -105,6 +105,7 @@ type forwardHead struct {
 	state       [forwardTiles]kernel.Softmax
 	walk        [forwardTiles]cursor
 	tested      [forwardTiles]bool // the tile has pairs that are hidden
+	lazy        bool               // softmax may let its maximum lag
 }
 
 // run computes a group of query tiles of one head. Within a head the last queries come first:
@@ -121,7 +122,8 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		return
 	}
 	f := forwardHead{
-		p: a.Pattern, soft: &a.Softmax, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
+		lazy: a.lse == nil && a.plain(),
+		p:    a.Pattern, soft: &a.Softmax, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		o: s.Floats(a.tiles * c.ValueDim * Lanes), scores: s.Floats(keyBlock * Lanes),
 	}
@@ -239,24 +241,46 @@ func (f *forwardHead) step(i int, b block, guarded bool) {
 	keys := b.hi - b.lo
 	st, o := &f.state[i], kernel.Rows(f.tileO(i), Lanes)
 	scores := kernel.Rows(f.scores, Lanes)
-	switch {
-	case f.soft.Pairs:
-		f.scorePairs(i, b)
-	case f.first >= 0:
-		kernel.Mul(keys, Lanes, f.dk, f.keys.From(b.lo-f.first, 0), kernel.Rows(f.tileQ(i), Lanes), scores)
-	default:
-		kernel.Mul(keys, Lanes, f.dk, f.k.rows(b.lo), kernel.Rows(f.tileQ(i), Lanes), scores)
-	}
-	f.soft.soften(f.scores[:keys*Lanes], nil, kernel.Log2E)
-	f.bias.add(f.walk[i].t, b.lo, b.hi, f.scores)
 	if b.parts > 0 {
 		f.tested[i] = true
-		b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
 	}
-	st.Step(f.scores, keys)
+	var k kernel.Mat
+	switch {
+	case f.soft.Pairs:
+	case f.first >= 0:
+		k = f.keys.From(b.lo-f.first, 0)
+	default:
+		k = f.k.rows(b.lo)
+	}
+	kept := false // what is accumulated keeps its scale
+	if f.lazy && st.MulPowers(keys, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), f.scores, b.parts > 0) {
+		kept = true
+		if b.parts > 0 {
+			b.hide(f.p, f.walk[i].t, f.scores, 0)
+			st.Take(f.scores, keys)
+		}
+	} else {
+		if f.soft.Pairs {
+			f.scorePairs(i, b)
+		} else {
+			kernel.Mul(keys, Lanes, f.dk, k, kernel.Rows(f.tileQ(i), Lanes), scores)
+		}
+		f.soft.soften(f.scores[:keys*Lanes], nil, kernel.Log2E)
+		f.bias.add(f.walk[i].t, b.lo, b.hi, f.scores)
+		if b.parts > 0 {
+			b.hide(f.p, f.walk[i].t, f.scores, kernel.NegInf)
+		}
+		if f.lazy {
+			st.LazyStep(f.scores, keys)
+		} else {
+			st.Step(f.scores, keys)
+		}
+	}
 	switch {
 	case guarded && b.parts > 0:
 		f.guarded(i, b)
+	case kept && f.first >= 0:
+		kernel.MulAddPacked(Lanes, keys, f.panel.From(b.lo-f.first), scores, o)
 	case f.soft.Pairs:
 		f.weighPairs(i, keys, f.valuePairs(b))
 	case f.first >= 0:

@@ -53,6 +53,9 @@ func (a Softmax) scale(c *attn.Call) float32 {
 	return float32(1 / math.Sqrt(float64(c.KeyDim)))
 }
 
+// plain reports whether weights are powers of products of queries and keys, and of nothing else.
+func (a *Softmax) plain() bool { return !a.Pairs && a.Cap == 0 && a.biasFloats() == 0 }
+
 // forwardTiles is the number of query tiles that share a walk over the keys, so that a block of K and V is read from the
 // near cache by all but the first.
 const forwardTiles = 32

@@ -12,7 +12,11 @@ func packLevel(dst []float32, m, k int, a *Mat) { packColumnsGeneric(dst, m, k, 
 func mulPackedLevel(mode int, scale []float32, n, k int, a *Packed, b, c *Mat) {
 	mulPackedGeneric(mode, scale, n, k, a, b, c)
 }
-func (s *Softmax) step(tile []float32)                 { s.stepGeneric(tile) }
+func (s *Softmax) step(tile []float32)     { s.stepGeneric(tile, false) }
+func (s *Softmax) lazyStep(tile []float32) { s.stepGeneric(tile, true) }
+func (s *Softmax) mulPowers(_, _ int, _, _ *Mat, _ []float32) bool {
+	return false
+}
 func weights(tile, lse []float32)                      { weightsGeneric(tile, lse) }
 func weightsGrad(p, dp, delta []float32)               { weightsGradGeneric(p, dp, delta) }
 func put(tile []float32, masks []uint32, x float32)    { putGeneric(tile, masks, x) }

@@ -94,7 +94,7 @@ func expGeneric(x float32) float32 {
 	return float32(math.Ldexp(float64(p), int(n)))
 }
 
-func (s *Softmax) stepGeneric(tile []float32) {
+func (s *Softmax) stepGeneric(tile []float32, lazy bool) {
 	for lane := range Lanes {
 		m := s.Max[lane]
 		for i := lane; i < len(tile); i += Lanes {
@@ -103,6 +103,9 @@ func (s *Softmax) stepGeneric(tile []float32) {
 			}
 		}
 		s.Scale[lane] = 1
+		if lazy {
+			m = lag(s.Max[lane], m)
+		}
 		if m == NegInf { // nothing visible yet: every weight is 0
 			for i := lane; i < len(tile); i += Lanes {
 				tile[i] = 0
@@ -119,6 +122,17 @@ func (s *Softmax) stepGeneric(tile []float32) {
 		}
 		s.Max[lane], s.Sum[lane] = m, sum
 	}
+}
+
+// lag returns the new Max of LazyStep for the larger m of the old one and a block's maximum.
+func lag(old, m float32) float32 {
+	if old == NegInf && m >= -leastFirst {
+		old = 0
+	}
+	if m <= old+mostLag {
+		return old
+	}
+	return float32(math.Ceil(float64(m)))
 }
 
 func weightsGeneric(tile, lse []float32) {

@@ -37,6 +37,56 @@ func (s *Softmax) Reset() {
 // 1 and nothing is NaN. A score that is NaN or +Inf makes its own lane NaN and no other.
 func (s *Softmax) Step(tile []float32, rows int) { s.step(tile[:rows*Lanes]) }
 
+// mostLag and leastFirst are the powers of two by which LazyStep lets scores be above Max, and a first maximum below 0.
+const (
+	mostLag    = 40
+	leastFirst = 8
+)
+
+// LazyStep is Step under a Max that lags behind the maximum: it stays while no score of the lane is above it by more than 40, else it becomes the
+// next whole number from the maximum up. The first is 0 where that is neither 40 below nor 8 above the maximum. So Max is 0, and MulPowers possible, for most scores that attention meets;
+// weights are at most 2^40, and those below 2^-63 are at least 2^-55 below the largest. Sum, Scale and LogSum2 go by this Max.
+//
+// What becomes of a lane depends on its own scores alone.
+func (s *Softmax) LazyStep(tile []float32, rows int) { s.lazyStep(tile[:rows*Lanes]) }
+
+// MulPowers is Mul and LazyStep in one for most blocks in which every Max is 0 and no score A·B, of A [rows, k] and B [k, Lanes], is beyond 40 or -40: then it returns true, tile
+// holds the weights and Scale 1. All bits are those of Mul and LazyStep. Elsewhere it returns false with anything in tile
+// and s as it was. Levels other than avx512 always do.
+//
+// With hidden the caller is to set the weights of pairs that are hidden to 0 and to add what remains to Sum, by Take.
+func (s *Softmax) MulPowers(rows, k int, a, b Mat, tile []float32, hidden bool) bool {
+	tile = tile[:rows*Lanes]
+	switch {
+	case rows <= 0 || k <= 0 || a.Col != 1 || b.Col != 1 || b.Row != Lanes:
+		return false
+	case !a.holds(rows, k):
+		tooSmall("A")
+	case !b.holds(k, Lanes):
+		tooSmall("B")
+	}
+	old := *s
+	if !s.mulPowers(rows, k, &a, &b, tile) {
+		*s = old
+		return false
+	}
+	if hidden {
+		s.Sum = old.Sum
+	}
+	return true
+}
+
+// Take adds rows of weights to Sum, in their order.
+func (s *Softmax) Take(tile []float32, rows int) {
+	var ones [64]float32
+	for i := range ones {
+		ones[i] = 1
+	}
+	for r := 0; r < rows; r += len(ones) {
+		Combine(s.Sum[:], ones[:min(rows-r, len(ones))], Rows(tile[r*Lanes:], Lanes))
+	}
+}
+
 // Inverse writes 1/Sum to dst[:Lanes], 0 where no score was visible.
 func (s *Softmax) Inverse(dst []float32) {
 	dst = dst[:Lanes]

@@ -9,6 +9,11 @@ package kernel
 //go:noescape
 func stepAVX2(tile *float32, rows int, st *float32) uint32
 
+// lazyStepAVX2 is Softmax.LazyStep but for lanes that the result marks: their sum is NaN.
+//
+//go:noescape
+func lazyStepAVX2(tile *float32, rows int, st *float32) uint32
+
 // weightsAVX2 is Weights for rows > 0.
 //
 //go:noescape
@@ -33,6 +38,16 @@ func putAVX2(tile *float32, masks *uint32, rows int, x float32)
 //
 //go:noescape
 func stepAVX512(tile *float32, rows int, st *float32) uint32
+
+// lazyStepAVX512 is Softmax.LazyStep but for lanes that the result marks: their sum is NaN.
+//
+//go:noescape
+func lazyStepAVX512(tile *float32, rows int, st *float32) uint32
+
+// mulPowersAVX512 is the fast way of Softmax.MulLazyStep, unless the result marks a lane; see gen/powers.go.
+//
+//go:noescape
+func mulPowersAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, st *float32) uint32
 
 // weightsAVX512 is Weights for rows > 0.
 //

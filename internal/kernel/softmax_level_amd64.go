@@ -11,26 +11,62 @@ import (
 const tileRows = 1 << 9
 
 func (s *Softmax) step(tile []float32) {
-	rows := len(tile) / Lanes
-	// The maximum needs the whole tile, so a giant one is not cut but left to the loop that can be preempted.
-	if level == levelGeneric || rows == 0 || rows > 8*tileRows {
-		s.stepGeneric(tile)
-		return
-	}
-	var nan uint32
-	if level == levelAVX512 {
-		nan = stepAVX512(&tile[0], rows, &s.Max[0])
+	if !stepsAtOnce(tile) {
+		s.stepGeneric(tile, false)
+	} else if level == levelAVX512 {
+		s.mend(tile, stepAVX512(&tile[0], len(tile)/Lanes, &s.Max[0]))
 	} else {
-		nan = stepAVX2(&tile[0], rows, &s.Max[0])
-	}
-	for ; nan != 0; nan &= nan - 1 {
-		s.mend(tile, bits.TrailingZeros32(nan))
+		s.mend(tile, stepAVX2(&tile[0], len(tile)/Lanes, &s.Max[0]))
 	}
 }
 
-// mend finishes a lane whose sum is NaN. The vector maximum passes over NaN, so the lane's maximum is
+func (s *Softmax) lazyStep(tile []float32) {
+	if !stepsAtOnce(tile) {
+		s.stepGeneric(tile, true)
+	} else if level == levelAVX512 {
+		s.mend(tile, lazyStepAVX512(&tile[0], len(tile)/Lanes, &s.Max[0]))
+	} else {
+		s.mend(tile, lazyStepAVX2(&tile[0], len(tile)/Lanes, &s.Max[0]))
+	}
+}
+
+// stepsAtOnce: the maximum needs the whole tile, so a giant one is not cut but left to the loop that can be preempted.
+func stepsAtOnce(tile []float32) bool {
+	return level != levelGeneric && 0 < len(tile) && len(tile) <= 8*tileRows*Lanes
+}
+
+func (s *Softmax) mulPowers(rows, k int, a, b *Mat, tile []float32) bool {
+	const height = 8
+	whole := rows / height
+	if level != levelAVX512 || whole == 0 || rows*Lanes*k > maxWork {
+		return false
+	}
+	if mulPowersAVX512(&a.Data[0], 4*a.Row, &b.Data[0], k, whole, &tile[0], &s.Max[0]) != 0 {
+		return false
+	}
+	if counting.Load() {
+		count(whole*height, Lanes, k, whole*height*k+k*Lanes)
+	}
+	if rest := rows % height; rest > 0 {
+		old := s.Max
+		tile = tile[whole*height*Lanes:]
+		Mul(rest, Lanes, k, a.From(whole*height, 0), *b, Rows(tile, Lanes))
+		s.LazyStep(tile, rest)
+		return s.Max == old
+	}
+	return true
+}
+
+// mend finishes the marked lanes.
+func (s *Softmax) mend(tile []float32, nan uint32) {
+	for ; nan != 0; nan &= nan - 1 {
+		s.mendLane(tile, bits.TrailingZeros32(nan))
+	}
+}
+
+// mendLane finishes a lane whose sum is NaN. The vector maximum passes over NaN, so the lane's maximum is
 // still a number: unless that is +Inf, which made the NaN by itself, a score was NaN.
-func (s *Softmax) mend(tile []float32, lane int) {
+func (s *Softmax) mendLane(tile []float32, lane int) {
 	if m := s.Max[lane]; m != m || math.IsInf(float64(m), 1) {
 		return
 	}

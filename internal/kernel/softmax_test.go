@@ -57,8 +57,25 @@ func sameSoftmax(t *testing.T, got, want *Softmax, tile, wantTile []float32) {
 	}
 }
 
+func (s *Softmax) take(tile []float32, rows int, lazy bool) {
+	if lazy {
+		s.LazyStep(tile, rows)
+	} else {
+		s.Step(tile, rows)
+	}
+}
+
+// eachStep runs f for Step and for LazyStep on each level.
+func eachStep(t *testing.T, f func(t *testing.T, lazy bool)) {
+	for _, lazy := range []bool{false, true} {
+		t.Run(map[bool]string{false: "step", true: "lazy"}[lazy], func(t *testing.T) {
+			eachLevel(t, func(t *testing.T) { f(t, lazy) })
+		})
+	}
+}
+
 func TestStep(t *testing.T) {
-	eachLevel(t, func(t *testing.T) {
+	eachStep(t, func(t *testing.T, lazy bool) {
 		r := rand.New(rand.NewPCG(1, 1))
 		for rows := range 131 {
 			var got, want Softmax
@@ -67,8 +84,8 @@ func TestStep(t *testing.T) {
 			for range 3 {
 				g := tileOf(r, rows, scores(r))
 				twin := append([]float32(nil), g.x...)
-				got.Step(g.x, rows)
-				want.stepGeneric(twin)
+				got.take(g.x, rows, lazy)
+				want.stepGeneric(twin, lazy)
 				sameSoftmax(t, &got, &want, g.x, twin)
 				g.unhurt(t, nil)
 			}
@@ -80,7 +97,7 @@ func TestStep(t *testing.T) {
 // scores stays empty.
 func TestStepLanes(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
-	eachLevel(t, func(t *testing.T) {
+	eachStep(t, func(t *testing.T, lazy bool) {
 		for _, rows := range []int{1, 2, 3, 8, 33} {
 			for at := range rows {
 				tile := make([]float32, rows*Lanes)
@@ -96,8 +113,8 @@ func TestStepLanes(t *testing.T) {
 				var s, twin Softmax
 				s.Reset()
 				twin.Reset()
-				s.Step(tile, rows)
-				twin.stepGeneric(clean)
+				s.take(tile, rows, lazy)
+				twin.stepGeneric(clean, lazy)
 				sameSoftmax(t, &s, &twin, tile, clean)
 				for lane := range Lanes {
 					switch lane {
@@ -118,8 +135,8 @@ func TestStepLanes(t *testing.T) {
 				// The next step keeps them apart as well.
 				next := make([]float32, rows*Lanes)
 				twinNext := make([]float32, rows*Lanes)
-				s.Step(next, rows)
-				twin.stepGeneric(twinNext)
+				s.take(next, rows, lazy)
+				twin.stepGeneric(twinNext, lazy)
 				sameSoftmax(t, &s, &twin, next, twinNext)
 			}
 		}

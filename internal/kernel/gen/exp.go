@@ -71,14 +71,16 @@ func powerTable() Mem {
 	return m
 }
 
-// lookUp is run with the table: with x = k/32 + f, 2^x = 2^⌊k/32⌋ · table[k mod 32] · 2^f. Adding 3·2^17, whose last place is
+// lookUp is run with the table; within says that no x is so low that it would be cleared. With x = k/32 + f, 2^x = 2^⌊k/32⌋ · table[k mod 32] · 2^f. Adding 3·2^17, whose last place is
 // 1/32, rounds x to k/32 and leaves k in the low bits.
-func (e exponential) lookUp(x []VecVirtual) {
+func (e exponential) lookUp(x []VecVirtual, within bool) {
 	s := e.s
 	t, n, k := s.vecs(len(x)), s.vecs(len(x)), make([]OpmaskVirtual, len(x))
 	for g := range x {
-		k[g] = K()
-		VCMPPS(U8(notLess), e.low, x[g], k[g])
+		if !within {
+			k[g] = K()
+			VCMPPS(U8(notLess), e.low, x[g], k[g])
+		}
 		VADDPS(e.c[2], x[g], t[g])
 		VSUBPS(e.c[2], t[g], n[g])
 		VSUBPS(n[g], x[g], x[g])
@@ -88,7 +90,11 @@ func (e exponential) lookUp(x []VecVirtual) {
 		VMOVAPS(e.c[0], n[g])
 		VFMADD213PS(e.c[1], x[g], n[g])
 		VMULPS(n[g], x[g], x[g])
-		VFMADD213PS_Z(t[g], t[g], k[g], x[g])
+		if within {
+			VFMADD213PS(t[g], t[g], x[g])
+		} else {
+			VFMADD213PS_Z(t[g], t[g], k[g], x[g])
+		}
 	}
 }
 
@@ -113,7 +119,7 @@ func (s isa) exp(spare int) exponential {
 // right wherever the result is a normal number: below, the lane is cleared.
 func (e exponential) run(x []VecVirtual) {
 	if e.table != nil {
-		e.lookUp(x)
+		e.lookUp(x, false)
 		return
 	}
 	s := e.s

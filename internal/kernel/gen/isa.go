@@ -136,12 +136,13 @@ func (s isa) clip(m mask, x VecVirtual) {
 
 // Predicates of VCMPPS.
 const (
-	less    = 0x11 // false for NaN
-	notLess = 0x15 // true for NaN
-	equal   = 0x00
-	unequal = 0x04 // true for NaN
-	greater = 0x1e
-	unord   = 0x03
+	less       = 0x11 // false for NaN
+	notLess    = 0x15 // true for NaN
+	equal      = 0x00
+	unequal    = 0x04 // true for NaN
+	greater    = 0x1e
+	notGreater = 0x12 // false for NaN
+	unord      = 0x03
 )
 
 // keep sets x to 0 where not (a pred b).

@@ -8,7 +8,11 @@ import (
 
 // genSoftmax writes the passes over a tile of 32 lanes, and the exponentials over a slice.
 func genSoftmax(s isa) {
-	genStep(s)
+	genStep(s, false)
+	genStep(s, true)
+	if s.wide() {
+		genMulPowers(s)
+	}
 	genWeights(s)
 	genWeightsGrad(s)
 	genExpSum(s)
@@ -17,10 +21,14 @@ func genSoftmax(s isa) {
 
 const row = 128 // bytes a row of a tile
 
-// genStep writes Softmax.step. st points to Max, Sum and Scale, one after the other. The result has a bit for
+// genStep writes Softmax.step and, if lazy, Softmax.lazyStep. st points to Max, Sum and Scale, one after the other. The result has a bit for
 // each lane whose sum is NaN: the maximum ignores NaN, so the caller mends those lanes.
-func genStep(s isa) {
-	s.begin("step", "func(tile *float32, rows int, st *float32) uint32", "is Softmax.Step but for lanes that the result marks: their sum is NaN.")
+func genStep(s isa, lazy bool) {
+	name, method := "step", "Step"
+	if lazy {
+		name, method = "lazyStep", "LazyStep"
+	}
+	s.begin(name, "func(tile *float32, rows int, st *float32) uint32", "is Softmax."+method+" but for lanes that the result marks: their sum is NaN.")
 	tile, st := gp("tile"), gp("st")
 	vecs := row / s.w
 	p, n := GP64(), GP64()
@@ -66,6 +74,9 @@ func genStep(s isa) {
 	for v := range m {
 		old, x := s.vec(), s.vec()
 		VMOVUPS(at(st, v*s.w), old)
+		if lazy {
+			s.lag(old, m[v])
+		}
 		VMOVUPS(m[v], at(st, v*s.w))
 		s.keep(unequal, m[v], bits(0xff800000), m[v])
 		VSUBPS(m[v], old, x)
@@ -137,6 +148,27 @@ func genStep(s isa) {
 	VZEROUPPER()
 	Store(nan, ReturnIndex(0))
 	RET()
+}
+
+// lag turns the larger of the old maximum and a block's into the new Max of LazyStep.
+func (s isa) lag(old, m VecVirtual) {
+	ref, up := s.vec(), s.vec()
+	VMOVAPS(old, ref)
+	first := s.vec() // 0 where a first maximum is near enough to 0, else -Inf
+	VMOVUPS(bits(0xff800000), first)
+	s.zero(up)
+	s.pick(notLess, m, constant(-leastFirst), up, first)
+	s.pick(equal, old, bits(0xff800000), first, ref)
+	VADDPS(constant(mostLag), ref, up)
+	above := s.vec()
+	VMOVAPS(up, above)
+	if s.wide() {
+		VRNDSCALEPS(Imm(10), m, up)
+	} else {
+		VROUNDPS(Imm(10), m, up)
+	}
+	s.pick(notGreater, m, above, ref, up)
+	VMOVAPS(up, m)
 }
 
 // genWeights writes Weights: lanes with lse = -Inf are cleared whatever they hold.

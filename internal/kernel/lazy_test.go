@@ -1,0 +1,199 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestLag: the Max of LazyStep by hand, lane by lane, whatever stands in the other lanes.
+func TestLag(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, c := range []struct{ old, score, want, scale float32 }{
+		{NegInf, NegInf, NegInf, 1},
+		{NegInf, 3.5, 0, 0},
+		{NegInf, -8, 0, 0},
+		{NegInf, -8.25, -8, 0},
+		{NegInf, 40, 0, 0},
+		{NegInf, 40.25, 41, 0},
+		{NegInf, -300.5, -300, 0},
+		{0, 40, 0, 1},
+		{0, 41, 41, 0x1p-41},
+		{0, -500, 0, 1},
+		{2, 42, 2, 1},
+		{-100, -59.5, -59, 0x1p-41},
+		{-100, -60, -100, 1},
+		{7, NegInf, 7, 1},
+		{0, inf, inf, 0},
+	} {
+		eachLevel(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(1, 9))
+			for lane := range Lanes {
+				var s Softmax
+				s.Reset()
+				s.Max[lane] = c.old
+				tile := tileOf(r, 5, scores(r))
+				for i := range 5 {
+					tile.x[i*Lanes+lane] = NegInf
+				}
+				tile.x[r.IntN(5)*Lanes+lane] = c.score
+				s.LazyStep(tile.x, 5)
+				if s.Max[lane] != c.want || !(math.Abs(float64(s.Scale[lane]-c.scale)) <= 2e-7*float64(c.scale)) {
+					t.Fatalf("lane %d, Max %v, score %v: Max %v, scale %v, want %v, %v", lane, c.old, c.score, s.Max[lane], s.Scale[lane], c.want, c.scale)
+				}
+			}
+		})
+	}
+}
+
+// TestLazyAccuracy holds weights, all of which lie between 2^-63 and 2^40, against float64.
+func TestLazyAccuracy(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		x := make([]float32, 1<<13)
+		for i := range x {
+			x[i] = 40 - 104*float32(i)/float32(len(x))
+		}
+		y := slices.Clone(x)
+		var s Softmax
+		s.Reset()
+		s.LazyStep(y, len(y)/Lanes)
+		worst := 0.0
+		for i, v := range x {
+			switch want := math.Exp2(float64(v)); {
+			case v >= leastPower:
+				worst = math.Max(worst, math.Abs(float64(y[i])/want-1))
+			case y[i] != 0:
+				t.Fatalf("2^%v = %v, want 0", v, y[i])
+			}
+		}
+		if s.Max != [Lanes]float32{} || !(worst <= 2e-7) {
+			t.Errorf("Max %v, relative error %.2g", s.Max, worst)
+		}
+	})
+}
+
+// A powersCase is a block of keys and a tile of queries whose scores are about as large as given.
+type powersCase struct {
+	rows, k int
+	a, b    *guarded
+	ma, mb  Mat
+}
+
+func newPowersCase(r *rand.Rand, rows, k int, size float64) powersCase {
+	normal := func() float32 { return float32(r.NormFloat64() * math.Sqrt(size)) }
+	ld := k + r.IntN(3)
+	c := powersCase{rows: rows, k: k, a: guardedSlice(r, (rows-1)*ld+k, normal), b: guardedSlice(r, k*Lanes, normal)}
+	c.ma, c.mb = Rows(c.a.x, ld), Rows(c.b.x, Lanes)
+	return c
+}
+
+// slow is what MulPowers is a fast way of.
+func (c *powersCase) slow(s *Softmax, hide func(tile []float32, x float32)) []float32 {
+	tile := make([]float32, c.rows*Lanes)
+	Mul(c.rows, Lanes, c.k, c.ma, c.mb, Rows(tile, Lanes))
+	hide(tile, NegInf)
+	s.LazyStep(tile, c.rows)
+	return tile
+}
+
+// TestMulPowers: where MulPowers says yes, all bits are those of Mul and LazyStep; else the state is as it was. It
+// says yes on avx512 for scores of usual size, from the first block on.
+func TestMulPowers(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 1))
+		yes := 0
+		for rows := 1; rows <= 130; rows++ {
+			size := []float64{0.01, 0.3, 1, 3, 30}[rows%5]
+			hidden := rows%2 == 0
+			hide := func(tile []float32, x float32) {
+				for i := range tile {
+					if hidden && i%7 == 0 {
+						tile[i] = x
+					}
+				}
+			}
+			var s, want Softmax
+			s.Reset()
+			for range 4 {
+				c := newPowersCase(r, rows, 1+r.IntN(70), size)
+				tile := guardedSlice(r, rows*Lanes, func() float32 { return float32(math.NaN()) })
+				want = s
+				weights := c.slow(&want, hide)
+				old := s
+				if s.MulPowers(rows, c.k, c.ma, c.mb, tile.x, hidden) {
+					yes++
+					if hidden {
+						if s.Sum != old.Sum {
+							t.Fatalf("rows %d: Sum changed before Take", rows)
+						}
+						hide(tile.x, 0)
+						s.Take(tile.x, rows)
+					}
+					for i, w := range weights {
+						if math.Float32bits(tile.x[i]) != math.Float32bits(w) {
+							t.Fatalf("rows %d: weight %d = %v, want %v", rows, i, tile.x[i], w)
+						}
+					}
+					if s != want {
+						t.Fatalf("rows %d: state %v, want %v", rows, s, want)
+					}
+				} else if s != old {
+					t.Fatalf("rows %d: state %v, want it untouched: %v", rows, s, old)
+				}
+				s = want
+				tile.unhurt(t, func(int) bool { return true })
+				c.a.unhurt(t, nil)
+				c.b.unhurt(t, nil)
+			}
+		}
+		if level == levelAVX512 && yes < 130 || level != levelAVX512 && yes > 0 {
+			t.Errorf("level %s did %d of 520 blocks", Level(), yes)
+		}
+	})
+}
+
+// TestMulPowersDeclines: a score beyond the range, a NaN, a Max that is not 0, in any one lane and any row.
+func TestMulPowersDeclines(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		if level != levelAVX512 {
+			t.Skip("never accepts")
+		}
+		r := rand.New(rand.NewPCG(8, 2))
+		const k = 5
+		tile := make([]float32, 45*Lanes)
+		for _, rows := range []int{8, 13, 45} {
+			for lane := range Lanes {
+				at := r.IntN(rows)
+				fresh := func() (c powersCase, s Softmax) {
+					c = newPowersCase(r, rows, k, 0.1)
+					c.ma.Data[at*c.ma.Row] = 1
+					s.Reset()
+					s.LazyStep(make([]float32, Lanes), 1)
+					return c, s
+				}
+				for _, x := range []float32{41, -41, 1000, -1000, float32(math.Inf(1)), NegInf, float32(math.NaN())} {
+					if x < 0 && at >= rows/8*8 {
+						continue // rows behind the last tile take any low score
+					}
+					c, s := fresh()
+					c.mb.Data[lane] = x
+					for p := 1; p < k; p++ {
+						c.ma.Data[at*c.ma.Row+p] = 0
+					}
+					if s.MulPowers(rows, k, c.ma, c.mb, tile, false) {
+						t.Fatalf("rows %d, lane %d: a score of %v was taken", rows, lane, x)
+					}
+				}
+				c, s := fresh()
+				if !s.MulPowers(rows, k, c.ma, c.mb, tile, false) {
+					t.Fatalf("rows %d: small scores were not taken", rows)
+				}
+				s.Max[lane] = 1
+				if s.MulPowers(rows, k, c.ma, c.mb, tile, false) {
+					t.Fatalf("rows %d: taken with Max 1 in lane %d", rows, lane)
+				}
+			}
+		}
+	})
+}
