@@ -368,11 +368,38 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, p
 // step takes a range of the block's keys.
 func (b *backwardHead) step(blk block) {
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
-	p, ds := kernel.Rows(b.s, Lanes), kernel.Rows(b.ds, Lanes)
+	if b.soft.plain() {
+		kernel.MulWeights(n, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), b.s, b.lse)
+		blk.hide(b.p, b.t, b.s, 0)
+	} else {
+		b.weights(blk)
+	}
+	kernel.MulWeightsGrad(n, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), b.s, b.ds, b.delta)
+	if b.gf != nil {
+		b.addGates(blk)
+	}
+	if b.slope != nil {
+		kernel.Times(b.ds[:n*Lanes], b.slope[:n*Lanes])
+	}
+	if blk.parts > 0 && !b.partsFinite(blk) {
+		b.guardedDQ(blk)
+	} else {
+		kernel.MulAddPacked(Lanes, n, b.packed.From(at), kernel.Rows(b.ds, Lanes), kernel.Rows(b.dqt, Lanes))
+	}
+	if blk.parts > 0 && (!finite(b.qt) || !finite(b.dot)) {
+		b.guardedDKV(blk)
+		return
+	}
+	b.addKV(blk)
+}
+
+// weights computes the weights of a range of keys whose scores are not products alone.
+func (b *backwardHead) weights(blk block) {
+	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	if b.soft.Pairs {
 		b.scorePairs(n, at)
 	} else {
-		kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), p)
+		kernel.Mul(n, Lanes, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), kernel.Rows(b.s, Lanes))
 	}
 	if b.slope != nil {
 		b.soft.soften(b.s[:n*Lanes], b.slope[:n*Lanes], kernel.Log2E)
@@ -384,24 +411,6 @@ func (b *backwardHead) step(blk block) {
 	if blk.parts > 0 && slices.ContainsFunc(b.lse, isNaN) { // -Inf minus NaN
 		blk.hide(b.p, b.t, b.s, 0)
 	}
-	kernel.Mul(n, Lanes, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), ds)
-	kernel.WeightsGrad(b.s, b.ds, n, b.delta)
-	if b.gf != nil {
-		b.addGates(blk)
-	}
-	if b.slope != nil {
-		kernel.Times(b.ds[:n*Lanes], b.slope[:n*Lanes])
-	}
-	if blk.parts > 0 && !b.partsFinite(blk) {
-		b.guardedDQ(blk)
-	} else {
-		kernel.MulAddPacked(Lanes, n, b.packed.From(at), ds, kernel.Rows(b.dqt, Lanes))
-	}
-	if blk.parts > 0 && (!finite(b.qt) || !finite(b.dot)) {
-		b.guardedDKV(blk)
-		return
-	}
-	b.addKV(blk)
 }
 
 // addKV adds to the gradients of a range of keys.

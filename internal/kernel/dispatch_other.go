@@ -17,6 +17,10 @@ func (s *Softmax) lazyStep(tile []float32) { s.stepGeneric(tile, true) }
 func (s *Softmax) mulPowers(_, _ int, _, _ *Mat, _ []float32) bool {
 	return false
 }
+func mulWeights(_, _ int, _, _ *Mat, _, _ []float32) int { return 0 }
+func mulWeightsGrad(_, _ int, _, _ *Mat, _, _, _ []float32) int {
+	return 0
+}
 func weights(tile, lse []float32)                      { weightsGeneric(tile, lse) }
 func weightsGrad(p, dp, delta []float32)               { weightsGradGeneric(p, dp, delta) }
 func put(tile []float32, masks []uint32, x float32)    { putGeneric(tile, masks, x) }

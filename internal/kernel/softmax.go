@@ -50,20 +50,15 @@ const (
 // What becomes of a lane depends on its own scores alone.
 func (s *Softmax) LazyStep(tile []float32, rows int) { s.lazyStep(tile[:rows*Lanes]) }
 
-// MulPowers is Mul and LazyStep in one for most blocks in which every Max is 0 and no score A·B, of A [rows, k] and B [k, Lanes], is beyond 40 or -40: then it returns true, tile
-// holds the weights and Scale 1. All bits are those of Mul and LazyStep. Elsewhere it returns false with anything in tile
+// MulPowers is Mul and LazyStep in one for most blocks in which every Max is 0, or the state empty, and no score A·B, of A [rows, k] and B [k, Lanes], is beyond 40 or -40: then it
+// returns true and all bits of tile and s are those of Mul and LazyStep. Elsewhere it returns false with anything in tile
 // and s as it was. Levels other than avx512 always do.
 //
-// With hidden the caller is to set the weights of pairs that are hidden to 0 and to add what remains to Sum, by Take.
+// With hidden the caller is to set the weights of pairs that are hidden to 0 and to add what remains to Sum, by Take; the state must not be empty then.
 func (s *Softmax) MulPowers(rows, k int, a, b Mat, tile []float32, hidden bool) bool {
 	tile = tile[:rows*Lanes]
-	switch {
-	case rows <= 0 || k <= 0 || a.Col != 1 || b.Col != 1 || b.Row != Lanes:
+	if hidden && s.Max[0] == NegInf {
 		return false
-	case !a.holds(rows, k):
-		tooSmall("A")
-	case !b.holds(k, Lanes):
-		tooSmall("B")
 	}
 	old := *s
 	if !s.mulPowers(rows, k, &a, &b, tile) {
@@ -120,6 +115,26 @@ func Weights(tile []float32, rows int, lse []float32) {
 // Lanes floats; where p is 0 the result is 0 even if dp is not finite.
 func WeightsGrad(p, dp []float32, rows int, delta []float32) {
 	weightsGrad(p[:rows*Lanes], dp[:rows*Lanes], delta[:Lanes])
+}
+
+// MulWeights is Mul, of A [rows, k] and B [k, Lanes], and Weights of the product.
+func MulWeights(rows, k int, a, b Mat, tile, lse []float32) {
+	done := mulWeights(rows, k, &a, &b, tile[:rows*Lanes], lse[:Lanes])
+	if rest := rows - done; rest > 0 {
+		tile = tile[done*Lanes:]
+		Mul(rest, Lanes, k, a.From(done, 0), b, Rows(tile, Lanes))
+		Weights(tile, rest, lse)
+	}
+}
+
+// MulWeightsGrad is Mul, of A [rows, k] and B [k, Lanes], and WeightsGrad with the product as dp.
+func MulWeightsGrad(rows, k int, a, b Mat, p, dp, delta []float32) {
+	done := mulWeightsGrad(rows, k, &a, &b, p[:rows*Lanes], dp[:rows*Lanes], delta[:Lanes])
+	if rest := rows - done; rest > 0 {
+		p, dp = p[done*Lanes:], dp[done*Lanes:]
+		Mul(rest, Lanes, k, a.From(done, 0), b, Rows(dp, Lanes))
+		WeightsGrad(p, dp, rest, delta)
+	}
 }
 
 // Put sets the element of row r and lane l of a tile, one row a mask, to x where bit l of masks[r] is set.

@@ -44,10 +44,20 @@ func stepAVX512(tile *float32, rows int, st *float32) uint32
 //go:noescape
 func lazyStepAVX512(tile *float32, rows int, st *float32) uint32
 
-// mulPowersAVX512 is the fast way of Softmax.MulLazyStep, unless the result marks a lane; see gen/powers.go.
+// mulPowersAVX512 is Softmax.MulPowers for whole tiles, unless the result marks a lane; see gen/fused.go.
 //
 //go:noescape
-func mulPowersAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, st *float32) uint32
+func mulPowersAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, st *float32, max float32) uint32
+
+// mulWeightsAVX512 is MulWeights for whole tiles; see gen/fused.go.
+//
+//go:noescape
+func mulWeightsAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, lse *float32)
+
+// mulWeightsGradAVX512 is MulWeightsGrad for whole tiles; see gen/fused.go.
+//
+//go:noescape
+func mulWeightsGradAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, p *float32, delta *float32)
 
 // weightsAVX512 is Weights for rows > 0.
 //

@@ -35,28 +35,6 @@ func stepsAtOnce(tile []float32) bool {
 	return level != levelGeneric && 0 < len(tile) && len(tile) <= 8*tileRows*Lanes
 }
 
-func (s *Softmax) mulPowers(rows, k int, a, b *Mat, tile []float32) bool {
-	const height = 8
-	whole := rows / height
-	if level != levelAVX512 || whole == 0 || rows*Lanes*k > maxWork {
-		return false
-	}
-	if mulPowersAVX512(&a.Data[0], 4*a.Row, &b.Data[0], k, whole, &tile[0], &s.Max[0]) != 0 {
-		return false
-	}
-	if counting.Load() {
-		count(whole*height, Lanes, k, whole*height*k+k*Lanes)
-	}
-	if rest := rows % height; rest > 0 {
-		old := s.Max
-		tile = tile[whole*height*Lanes:]
-		Mul(rest, Lanes, k, a.From(whole*height, 0), *b, Rows(tile, Lanes))
-		s.LazyStep(tile, rest)
-		return s.Max == old
-	}
-	return true
-}
-
 // mend finishes the marked lanes.
 func (s *Softmax) mend(tile []float32, nan uint32) {
 	for ; nan != 0; nan &= nan - 1 {

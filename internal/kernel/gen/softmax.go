@@ -10,9 +10,7 @@ import (
 func genSoftmax(s isa) {
 	genStep(s, false)
 	genStep(s, true)
-	if s.wide() {
-		genMulPowers(s)
-	}
+	genFused(s)
 	genWeights(s)
 	genWeightsGrad(s)
 	genExpSum(s)

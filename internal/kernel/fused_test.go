@@ -73,6 +73,48 @@ func TestLazyAccuracy(t *testing.T) {
 	})
 }
 
+// TestMulWeights: the products of the backward pass that go on in registers have the bits of the products and the passes behind
+// them.
+func TestMulWeights(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 3))
+		for rows := 1; rows <= 130; rows++ {
+			c := newPowersCase(r, rows, 1+r.IntN(140), []float64{0.3, 3, 1000}[rows%3])
+			if rows%5 == 0 {
+				c.a.x[r.IntN(len(c.a.x))] = float32(math.NaN())
+			}
+			lse := tileOf(r, 1, scores(r))
+			lse.x[r.IntN(Lanes)] = float32(math.NaN())
+			p := make([]float32, rows*Lanes)
+			Mul(rows, Lanes, c.k, c.ma, c.mb, Rows(p, Lanes))
+			dp := slices.Clone(p)
+			Weights(p, rows, lse.x)
+			WeightsGrad(p, dp, rows, lse.x)
+
+			empty := func() *guarded { return guardedSlice(r, rows*Lanes, func() float32 { return 7 }) }
+			gotP, gotDP := empty(), empty()
+			MulWeights(rows, c.k, c.ma, c.mb, gotP.x, lse.x)
+			MulWeightsGrad(rows, c.k, c.ma, c.mb, p, gotDP.x, lse.x)
+			for i := range p {
+				if !sameWord(gotP.x[i], p[i]) || !sameWord(gotDP.x[i], dp[i]) {
+					t.Fatalf("rows %d, element %d: weight %v and gradient %v, want %v and %v", rows, i, gotP.x[i], gotDP.x[i], p[i], dp[i])
+				}
+			}
+			for _, g := range []*guarded{gotP, gotDP} {
+				g.unhurt(t, func(int) bool { return true })
+			}
+			for _, g := range []*guarded{c.a, c.b, lse} {
+				g.unhurt(t, nil)
+			}
+		}
+	})
+}
+
+// sameWord: the same bits, or NaN both.
+func sameWord(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
 // A powersCase is a block of keys and a tile of queries whose scores are about as large as given.
 type powersCase struct {
 	rows, k int
@@ -186,6 +228,17 @@ func TestMulPowersDeclines(t *testing.T) {
 					}
 				}
 				c, s := fresh()
+				s.Reset()
+				c.mb.Data[lane] = -20
+				for i := range rows {
+					for p := range k {
+						c.ma.Data[i*c.ma.Row+p] = []float32{1, 0}[min(p, 1)]
+					}
+				}
+				if s.MulPowers(rows, k, c.ma, c.mb, tile, false) {
+					t.Fatalf("rows %d, lane %d: first scores of -20 were taken", rows, lane)
+				}
+				c, s = fresh()
 				if !s.MulPowers(rows, k, c.ma, c.mb, tile, false) {
 					t.Fatalf("rows %d: small scores were not taken", rows)
 				}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// Products whose elements go on while they are in registers, for A by rows and tiles of 32 lanes, on AVX-512 only: what
+// follows as a pass of its own costs a load and a store of each element, and waits for the first level.
+
+// Of Softmax.LazyStep, as in the package.
+const (
+	mostLag    = 40
+	leastFirst = 8
+)
+
+// genFused writes the products that have more in them.
+func genFused(s isa) {
+	if s.wide() {
+		genMulPowers(s)
+		genMulWeights(s)
+		genMulWeightsGrad(s)
+	}
+}
+
+// fused multiplies `tiles` tiles of 8 rows of A with B [k, 32], k > 0, and calls finish for each row x of C, which is to go to c. The
+// parameters are a, arow (bytes), b, k, tiles and c.
+func fused(s isa, finish func(x []VecVirtual, c Mem)) {
+	const rows, vecs = 8, 2
+	a, arow, b, c, tiles := gp("a"), gp("arow"), gp("b"), gp("c"), gp("tiles")
+	acc := make([][]VecVirtual, rows)
+	for r := range acc {
+		acc[r] = s.vecs(vecs)
+	}
+	ap := []GPVirtual{GP64(), GP64(), GP64()}
+	Label("tile")
+	for r := range acc {
+		for v := range acc[r] {
+			s.zero(acc[r][v])
+		}
+	}
+	MOVQ(a, ap[0])
+	for i := 1; i < len(ap); i++ {
+		LEAQ(Mem{Base: ap[i-1], Index: arow, Scale: 2}, ap[i])
+		ADDQ(arow, ap[i])
+	}
+	bp, k := GP64(), GP64()
+	MOVQ(b, bp)
+	MOVQ(slot("k"), k)
+	step := func(u int) {
+		q := s.vecs(vecs)
+		for v := range q {
+			VMOVUPS(at(bp, u*row+v*s.w), q[v])
+		}
+		for r := range acc {
+			m := Mem{Base: ap[r/3], Disp: 4 * u}
+			if r%3 > 0 {
+				m.Index, m.Scale = arow, uint8(r%3)
+			}
+			x := s.vec()
+			VBROADCASTSS(m, x)
+			for v := range q {
+				VFMADD231PS(x, q[v], acc[r][v])
+			}
+		}
+	}
+	advance := func(steps int) {
+		for i := range ap {
+			ADDQ(Imm(uint64(4*steps)), ap[i])
+		}
+		ADDQ(U32(uint32(steps*row)), bp)
+	}
+	const unroll = 4
+	SUBQ(Imm(unroll), k)
+	JL(LabelRef("rest"))
+	Label("loop")
+	for u := range unroll {
+		step(u)
+	}
+	advance(unroll)
+	SUBQ(Imm(unroll), k)
+	JGE(LabelRef("loop"))
+	Label("rest")
+	ADDQ(Imm(unroll), k)
+	JZ(LabelRef("finish"))
+	Label("one")
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("one"))
+
+	Label("finish")
+	for r, x := range acc {
+		finish(x, at(c, r*row))
+	}
+	IMUL3Q(Imm(rows), arow, ap[0])
+	ADDQ(ap[0], a)
+	ADDQ(U32(rows*row), c)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
+}
+
+// genMulPowers writes Softmax.MulPowers, 2^(A·B). It needs no maximum, as Max is max in all lanes, 0 or that of an empty state, and no score may be beyond ±mostLag: 11
+// instructions for the multipliers' ports in place of 13, and no second pass. Sum is left alone where the result marks a lane.
+func genMulPowers(s isa) {
+	const vecs = 2
+	s.begin("mulPowers", "func(a *float32, arow int, b *float32, k, tiles int, c, st *float32, max float32) uint32", "is Softmax.MulPowers for whole tiles, unless the result marks a lane; see gen/fused.go.")
+	st := gp("st")
+	sum, most := s.vecs(vecs), s.vecs(vecs)
+	max := s.scalar("max")
+	other := []OpmaskVirtual{K(), K()}
+	for v := range vecs {
+		VCMPPS(U8(unequal), at(st, v*s.w), max, other[v])
+		VMOVUPS(at(st, row+v*s.w), sum[v])
+		s.zero(most[v])
+	}
+	bad := GP32()
+	MOVL(U32(1<<32-1), bad)
+	KORTESTW(other[0], other[1])
+	JNZ(LabelRef("done"))
+
+	e := s.powers(0)
+	fused(s, func(x []VecVirtual, c Mem) {
+		for v := range x {
+			VRANGEPS(Imm(11), x[v], most[v], most[v]) // the larger of both magnitudes
+		}
+		e.lookUp(x, true)
+		for v := range x {
+			VMOVUPS(x[v], c.Offset(v*s.w))
+			VADDPS(x[v], sum[v], sum[v])
+		}
+	})
+
+	lane := GP32()
+	XORL(bad, bad)
+	for v := range vecs {
+		for _, x := range []VecVirtual{most[v], sum[v]} {
+			k := K()
+			if x == sum[v] {
+				VCMPPS(U8(unord), x, x, k)
+			} else {
+				VCMPPS(U8(greater), constant(mostLag), x, k)
+			}
+			KMOVW(k, lane)
+			ORL(lane, bad)
+		}
+	}
+	TESTL(bad, bad)
+	JNZ(LabelRef("done"))
+	MOVQ(slot("st"), st)
+	one := s.vec()
+	VMOVUPS(constant(1), one)
+	for v := range vecs {
+		VMOVUPS(one, at(st, 2*row+v*s.w))
+		VMOVUPS(sum[v], at(st, row+v*s.w))
+	}
+	Label("done")
+	VZEROUPPER()
+	Store(bad, ReturnIndex(0))
+	RET()
+}
+
+// genMulWeights writes 2^(A·B - lse) as genWeights does.
+func genMulWeights(s isa) {
+	s.begin("mulWeights", "func(a *float32, arow int, b *float32, k, tiles int, c, lse *float32)", "is MulWeights for whole tiles; see gen/fused.go.")
+	lse := gp("lse")
+	seen := []OpmaskVirtual{K(), K()}
+	sub := s.vecs(len(seen))
+	for v := range sub {
+		VMOVUPS(at(lse, v*s.w), sub[v])
+		VCMPPS(U8(unequal), bits(0xff800000), sub[v], seen[v])
+		VMOVAPS_Z(sub[v], seen[v], sub[v])
+	}
+	e := s.exp2(4)
+	fused(s, func(x []VecVirtual, c Mem) {
+		for v := range x {
+			VSUBPS(sub[v], x[v], x[v])
+		}
+		e.bounded(x)
+		for v := range x {
+			VMOVAPS_Z(x[v], seen[v], x[v])
+			VMOVUPS(x[v], c.Offset(v*s.w))
+		}
+	})
+	end()
+}
+
+// genMulWeightsGrad writes p∘(A·B - delta) as genWeightsGrad does.
+func genMulWeightsGrad(s isa) {
+	s.begin("mulWeightsGrad", "func(a *float32, arow int, b *float32, k, tiles int, c, p, delta *float32)", "is MulWeightsGrad for whole tiles; see gen/fused.go.")
+	delta := gp("delta")
+	d, zero := s.vecs(2), s.vec()
+	s.zero(zero)
+	for v := range d {
+		VMOVUPS(at(delta, v*s.w), d[v])
+	}
+	beyond := gp("p") // from C to P
+	SUBQ(slot("c"), beyond)
+	fused(s, func(x []VecVirtual, c Mem) {
+		p := c.Idx(beyond, 1)
+		for v := range x {
+			w := s.vec()
+			VMOVUPS(p.Offset(v*s.w), w)
+			VSUBPS(d[v], x[v], x[v])
+			VMULPS(w, x[v], x[v])
+			s.keep(unequal, w, zero, x[v])
+			VMOVUPS(x[v], c.Offset(v*s.w))
+		}
+	})
+	end()
+}
