@@ -92,7 +92,7 @@ func (a Softmax) backwardFloats(s attn.Shape) int {
 	dk, dv := s.KeyDim, s.ValueDim
 	keys := backKeys(s)
 	block, step, ones := a.forgetFloats(s)
-	return attn.ScratchFloats(a.slopeFloats(), a.biasFloats(), dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes,
+	return attn.ScratchFloats(a.slopeFloats(), a.biasFloats(), queryFloats(dk, dv), queryFloats(dk, dv),
 		keys*dk, keys*dv, keys*dk, keys*dv, kernel.PackedFloats(dk, keys), keyBlock*dk, block, step, ones) + a.backPairFloats(s)
 }
 
@@ -165,23 +165,44 @@ type backwardHead struct {
 	dk, dv int
 	k, v   side
 	// The block of keys: rows of K and V, Kᵀ, and their gradients.
-	lo, hi     int
-	keys, vals kernel.Mat
-	packed     kernel.Packed
-	gk, gv     []float32
-	// The tile of queries.
+	lo, hi                    int
+	keys, vals                kernel.Mat
+	packed                    kernel.Packed
+	gk, gv                    []float32
+	roomK, roomV, room, clean []float32
+
+	queryTile                // the one at hand
+	other          queryTile // the one beside it: the first while the second is at hand
+	held           block     // what P and dS of the first tile wait with for those of the second
+	waits, holding bool      // the tile at hand is to wait; one waits
+
+	gf, row, ones []float32 // of forgetting attention
+	pairs         pairBack
+}
+
+// A queryTile is a tile of queries in the backward pass.
+type queryTile struct {
 	t          Tile
+	walk       cursor
 	q, do      side
 	qt, dot    []float32  // Qᵀ·scale·log₂e and dOᵀ·scale
 	qRow, dRow kernel.Mat // rows of Q and dO
 	dqt        []float32
+	dq         kernel.Mat // where it goes
 	lse, delta []float32
 	s, ds      []float32 // Sᵀ, then P; dPᵀ, then dSᵀ
+}
 
-	roomK, roomV, room, clean []float32
+func queryFloats(dk, dv int) int {
+	return attn.ScratchFloats(dk*Lanes, dv*Lanes, dk*Lanes, dk*Lanes, dv*Lanes, Lanes, Lanes, keyBlock*Lanes, keyBlock*Lanes)
+}
 
-	gf, row, ones []float32 // of forgetting attention
-	pairs         pairBack
+func newQueryTile(s *attn.Scratch, dk, dv int) queryTile {
+	return queryTile{
+		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
+		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
+		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
+	}
 }
 
 // newHead returns a worker's view with its scratch.
@@ -189,11 +210,9 @@ func (a *backwardArgs) newHead(s *attn.Scratch) backwardHead {
 	dk, dv, keys := a.call.KeyDim, a.call.ValueDim, backKeys(a.call.Shape)
 	return backwardHead{
 		p: a.Pattern, soft: &a.Softmax, slope: a.slopeRoom(s), bias: a.newBias(s.Floats(a.biasFloats())), dk: dk, dv: dv,
-		qt: s.Floats(dk * Lanes), dot: s.Floats(dv * Lanes), dqt: s.Floats(dk * Lanes),
-		qRow: kernel.Rows(s.Floats(dk*Lanes), dk), dRow: kernel.Rows(s.Floats(dv*Lanes), dv),
-		lse: s.Floats(Lanes), delta: s.Floats(Lanes), s: s.Floats(keyBlock * Lanes), ds: s.Floats(keyBlock * Lanes),
 		roomK: s.Floats(keys * dk), roomV: s.Floats(keys * dv), gk: s.Floats(keys * dk), gv: s.Floats(keys * dv),
 		room: s.Floats(kernel.PackedFloats(dk, keys)), clean: s.Floats(keyBlock * dk),
+		queryTile: newQueryTile(s, dk, dv), other: newQueryTile(s, dk, dv),
 	}
 }
 
@@ -231,8 +250,9 @@ func (a *backwardArgs) run(s *attn.Scratch, task int) {
 			b.load(lo, min(lo+keys, g.Keys))
 			for head := kv*group + heads; head < (kv+1)*group; head += a.parts.heads {
 				clear(b.gf)
-				for n := 0; n*Lanes < g.Queries; n++ {
-					a.tile(&b, g, i, head, n, part)
+				a.head(&b.bias, c, g, head, a.gates)
+				for n := 0; n*Lanes < g.Queries; n += a.abreast() {
+					a.queries(&b, g, i, head, n, part)
 				}
 				if a.Forget {
 					copy(a.df[(row*c.Heads+head)*c.KeyLen+g.Key0+b.lo:], b.gf[:b.hi-b.lo])
@@ -322,19 +342,60 @@ func (a *mergeArgs) run(task int) {
 	}
 }
 
-// tile takes the keys of the block that tile n of a query head of a segment sees.
-func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, part int) {
+// abreast is the number of query tiles that go side by side, two where there is room for both: products over their queries then
+// have a sum of 64 terms.
+func (a *backwardArgs) abreast() int {
+	if a.Pairs {
+		return 1
+	}
+	return 2
+}
+
+// queries takes the keys of the block that tiles n and n+1 of a query head of a segment see, or tile n alone.
+func (a *backwardArgs) queries(b *backwardHead, g attn.Segment, segment, head, n, part int) {
+	var sees [2]bool
+	for i := range sees {
+		if i < a.abreast() && (n+i)*Lanes < g.Queries {
+			sees[i] = a.begin(b, g, segment, head, n+i, part)
+		}
+		b.swap()
+	}
+	for end := b.lo; end < b.hi; {
+		end = min(end+keyBlock, b.hi)
+		for i := range sees {
+			b.waits = i == 0 && sees[1]
+			for sees[i] {
+				blk, ok := b.walk.block(b.p, end)
+				if !ok {
+					break
+				}
+				b.step(blk)
+			}
+			b.swap()
+		}
+		b.release()
+	}
+	for i := range sees {
+		if sees[i] {
+			kernel.UnpackAdd(b.dq, b.dqt, b.t.Rows, b.dk, nil)
+		}
+		b.swap()
+	}
+}
+
+func (b *backwardHead) swap() { b.queryTile, b.other = b.other, b.queryTile }
+
+// begin makes tile n of a query head of a segment the one at hand, and reports whether it sees keys of the block.
+func (a *backwardArgs) begin(b *backwardHead, g attn.Segment, segment, head, n, part int) bool {
 	c := &a.call
 	t := tileAt(c, g, segment, head, n)
-	walk := cursor{t, b.p.Next(t, b.lo)}
-	if walk.done() || walk.run.Lo >= b.hi {
-		return
+	b.t, b.walk = t, cursor{t, b.p.Next(t, b.lo)}
+	if b.walk.done() || b.walk.run.Lo >= b.hi {
+		return false
 	}
 	at := g.Query0 + n*Lanes
-	b.t = t
 	b.q = side{c.Q.From(g.Row, at, head), c.Q.TimeStride}
 	b.do = side{a.grads.Out.From(g.Row, at, head), a.grads.Out.TimeStride}
-	a.head(&b.bias, c, g, head, a.gates)
 	kernel.Copy(b.qRow, b.q.rows(0), t.Rows, b.dk)
 	kernel.Copy(b.dRow, b.do.rows(0), t.Rows, b.dv)
 	kernel.Pack(b.qt, b.qRow, t.Rows, b.dk, a.packScale(a.scale*kernel.Log2E))
@@ -347,26 +408,23 @@ func (a *backwardArgs) tile(b *backwardHead, g attn.Segment, segment, head, n, p
 	for l := t.Rows; l < Lanes; l++ {
 		b.lse[l], b.delta[l] = kernel.NegInf, 0
 	}
-	dq := kernel.Rows(a.grads.Q.From(g.Row, at, head), a.grads.Q.TimeStride)
+	b.dq = kernel.Rows(a.grads.Q.From(g.Row, at, head), a.grads.Q.TimeStride)
 	if part > 0 {
-		dq = kernel.Rows(a.sumQ(g.Row, head, part)[at*b.dk:], b.dk)
+		b.dq = kernel.Rows(a.sumQ(g.Row, head, part)[at*b.dk:], b.dk)
 	}
-	kernel.Prefetch(dq, t.Rows, b.dk)
+	kernel.Prefetch(b.dq, t.Rows, b.dk)
 	if next := at + Lanes; next+Lanes <= g.Query0+g.Queries {
 		kernel.Prefetch(kernel.Rows(c.Q.From(g.Row, next, head), c.Q.TimeStride), Lanes, b.dk)
 		kernel.Prefetch(kernel.Rows(a.grads.Out.From(g.Row, next, head), a.grads.Out.TimeStride), Lanes, b.dv)
 	}
-	for end := b.lo; end < b.hi; {
-		end = min(end+keyBlock, b.hi)
-		for blk, ok := walk.block(b.p, end); ok; blk, ok = walk.block(b.p, end) {
-			b.step(blk)
-		}
-	}
-	kernel.UnpackAdd(dq, b.dqt, t.Rows, b.dk, nil)
+	return true
 }
 
 // step takes a range of the block's keys.
 func (b *backwardHead) step(blk block) {
+	if b.waits {
+		b.release() // the room of P and dS is needed
+	}
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	if b.soft.plain() {
 		kernel.MulWeights(n, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), b.s, b.lse)
@@ -387,10 +445,38 @@ func (b *backwardHead) step(blk block) {
 		kernel.MulAddPacked(Lanes, n, b.packed.From(at), kernel.Rows(b.ds, Lanes), kernel.Rows(b.dqt, Lanes))
 	}
 	if blk.parts > 0 && (!finite(b.qt) || !finite(b.dot)) {
+		b.releaseOther()
 		b.guardedDKV(blk)
 		return
 	}
-	b.addKV(blk)
+	switch one := &b.other; {
+	case b.waits:
+		b.held, b.holding = blk, true
+	case b.holding && b.held.lo == blk.lo && b.held.hi == blk.hi && b.t.Rows == Lanes:
+		b.holding = false
+		kernel.MulAddTwo(n, b.dv, one.s, b.s, one.dRow, b.dRow, kernel.Rows(b.gv[at*b.dv:], b.dv))
+		kernel.MulAddTwo(n, b.dk, one.ds, b.ds, one.qRow, b.qRow, kernel.Rows(b.gk[at*b.dk:], b.dk))
+	default:
+		b.releaseOther()
+		b.addKV(blk)
+	}
+}
+
+// release adds what waits, of the tile at hand.
+func (b *backwardHead) release() {
+	if b.holding {
+		b.holding = false
+		b.addKV(b.held)
+	}
+}
+
+// releaseOther adds what waits beside the tile at hand.
+func (b *backwardHead) releaseOther() {
+	if b.holding {
+		b.swap()
+		b.release()
+		b.swap()
+	}
 }
 
 // weights computes the weights of a range of keys whose scores are not products alone.

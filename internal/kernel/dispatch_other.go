@@ -17,7 +17,8 @@ func (s *Softmax) lazyStep(tile []float32) { s.stepGeneric(tile, true) }
 func (s *Softmax) mulPowers(_, _ int, _, _ *Mat, _ []float32) bool {
 	return false
 }
-func mulWeights(_, _ int, _, _ *Mat, _, _ []float32) int { return 0 }
+func mulAddTwo(_, n int, _, _ []float32, _, _, _ *Mat) (i, j int) { return 0, n }
+func mulWeights(_, _ int, _, _ *Mat, _, _ []float32) int          { return 0 }
 func mulWeightsGrad(_, _ int, _, _ *Mat, _, _, _ []float32) int {
 	return 0
 }

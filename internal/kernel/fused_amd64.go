@@ -84,3 +84,27 @@ func mulWeightsGrad(rows, k int, a, b *Mat, p, dp, delta []float32) int {
 	countFused(whole, k)
 	return whole
 }
+
+// mulAddTwo returns how many rows and columns of C it has done.
+func mulAddTwo(rows, n int, p, r []float32, b, d, c *Mat) (i, j int) {
+	const width = 32
+	i, j = rows/fusedHeight*fusedHeight, n/width*width
+	if level != levelAVX512 || i <= 0 || j <= 0 || j > maxWork/(2*Lanes*fusedHeight) || b.Col != 1 || d.Col != 1 || c.Col != 1 || b.Row != d.Row {
+		return 0, n
+	}
+	if !b.holds(Lanes, n) || !d.holds(Lanes, n) {
+		tooSmall("B")
+	}
+	if !c.holds(rows, n) {
+		tooSmall("C")
+	}
+	if counting.Load() {
+		count(i, j, 2*Lanes, 2*Lanes*(i+j))
+	}
+	most := maxWork / (2 * Lanes * fusedHeight * j)
+	for at := 0; at < i; at += most * fusedHeight {
+		tiles := min(most, (i-at)/fusedHeight)
+		mulAddTwoAVX512(&p[at*Lanes], &r[at*Lanes], &b.Data[0], &d.Data[0], 4*b.Row, &c.Data[at*c.Row], 4*c.Row, tiles, j/width)
+	}
+	return i, j
+}

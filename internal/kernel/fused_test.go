@@ -110,6 +110,34 @@ func TestMulWeights(t *testing.T) {
 	})
 }
 
+// TestMulAddTwo: one sum over the lanes of two tiles has the bits of two.
+func TestMulAddTwo(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(8, 4))
+		normal := func() float32 { return float32(r.NormFloat64()) }
+		for rows := range 131 {
+			n := r.IntN(140)
+			ld, lc := n+r.IntN(3), n+r.IntN(3)
+			p, q := guardedSlice(r, rows*Lanes, normal), guardedSlice(r, rows*Lanes, normal)
+			b, d := guardedSlice(r, Lanes*ld, normal), guardedSlice(r, Lanes*ld, normal)
+			c := guardedSlice(r, rows*lc, normal)
+			want := slices.Clone(c.x)
+			MulAdd(rows, n, Lanes, Rows(p.x, Lanes), Rows(b.x, ld), Rows(want, lc))
+			MulAdd(rows, n, Lanes, Rows(q.x, Lanes), Rows(d.x, ld), Rows(want, lc))
+			MulAddTwo(rows, n, p.x, q.x, Rows(b.x, ld), Rows(d.x, ld), Rows(c.x, lc))
+			for i, w := range want {
+				if !sameWord(c.x[i], w) {
+					t.Fatalf("%d rows, %d columns: element %d = %v, want %v", rows, n, i, c.x[i], w)
+				}
+			}
+			c.unhurt(t, func(i int) bool { return lc > 0 && i%lc < n })
+			for _, g := range []*guarded{p, q, b, d} {
+				g.unhurt(t, nil)
+			}
+		}
+	})
+}
+
 // sameWord: the same bits, or NaN both.
 func sameWord(a, b float32) bool {
 	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b

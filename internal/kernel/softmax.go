@@ -137,6 +137,20 @@ func MulWeightsGrad(rows, k int, a, b Mat, p, dp, delta []float32) {
 	}
 }
 
+// MulAddTwo computes C += P·B + R·D for P and R of rows by Lanes, whose rows lie together, and B and D [Lanes, n]: the bits of two
+// MulAdd, with C loaded and stored once where that is faster.
+func MulAddTwo(rows, n int, p, r []float32, b, d, c Mat) {
+	p, r = p[:rows*Lanes], r[:rows*Lanes]
+	i, j := mulAddTwo(rows, n, p, r, &b, &d, &c)
+	for _, x := range [2]struct {
+		t []float32
+		m Mat
+	}{{p, b}, {r, d}} {
+		MulAdd(rows-i, n, Lanes, Rows(x.t[i*Lanes:], Lanes), x.m, c.From(i, 0))
+		MulAdd(i, n-j, Lanes, Rows(x.t, Lanes), x.m.From(0, j), c.From(0, j))
+	}
+}
+
 // Put sets the element of row r and lane l of a tile, one row a mask, to x where bit l of masks[r] is set.
 func Put(tile []float32, masks []uint32, x float32) { put(tile[:len(masks)*Lanes], masks, x) }
 

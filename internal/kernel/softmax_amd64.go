@@ -59,6 +59,11 @@ func mulWeightsAVX512(a *float32, arow int, b *float32, k int, tiles int, c *flo
 //go:noescape
 func mulWeightsGradAVX512(a *float32, arow int, b *float32, k int, tiles int, c *float32, p *float32, delta *float32)
 
+// mulAddTwoAVX512 is MulAddTwo for whole tiles; see gen/fused.go.
+//
+//go:noescape
+func mulAddTwoAVX512(p *float32, r *float32, b *float32, d *float32, brow int, c *float32, crow int, tiles int, panels int)
+
 // weightsAVX512 is Weights for rows > 0.
 //
 //go:noescape

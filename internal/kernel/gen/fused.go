@@ -21,6 +21,7 @@ func genFused(s isa) {
 		genMulPowers(s)
 		genMulWeights(s)
 		genMulWeightsGrad(s)
+		genMulAddTwo(s)
 	}
 }
 
@@ -208,5 +209,74 @@ func genMulWeightsGrad(s isa) {
 			VMOVUPS(x[v], c.Offset(v*s.w))
 		}
 	})
+	end()
+}
+
+// genMulAddTwo writes C += P·B + R·D for tiles P and R of 32 lanes and B, D [32, 32·panels]: the sum goes on from one to the other in
+// registers. Alone, a product over 32 lanes loads and stores its 16 accumulators for 32 steps.
+func genMulAddTwo(s isa) {
+	const rows, vecs = 8, 2
+	s.begin("mulAddTwo", "func(p, r, b, d *float32, brow int, c *float32, crow, tiles, panels int)", "is MulAddTwo for whole tiles; see gen/fused.go.")
+	p, r, brow, c, crow, tiles := gp("p"), gp("r"), gp("brow"), gp("c"), gp("crow"), gp("tiles")
+	acc := make([][]VecVirtual, rows)
+	for i := range acc {
+		acc[i] = s.vecs(vecs)
+	}
+	brow3 := GP64()
+	LEAQ(Mem{Base: brow, Index: brow, Scale: 2}, brow3)
+	Label("tile")
+	panels, at0 := GP64(), GP64()
+	MOVQ(slot("panels"), panels)
+	XORQ(at0, at0)
+	Label("panel")
+	each := func(f func(x VecVirtual, m Mem)) {
+		from := GP64()
+		LEAQ(Mem{Base: c, Index: at0, Scale: 1}, from)
+		for i := range acc {
+			for v, x := range acc[i] {
+				f(x, at(from, v*s.w))
+			}
+			if i < rows-1 {
+				ADDQ(crow, from)
+			}
+		}
+	}
+	each(func(x VecVirtual, m Mem) { VMOVUPS(m, x) })
+	for i, from := range []GPVirtual{p, r} {
+		ap, bp, n := GP64(), GP64(), GP64()
+		MOVQ(from, ap)
+		MOVQ(slot([]string{"b", "d"}[i]), bp)
+		ADDQ(at0, bp)
+		MOVQ(U32(8), n)
+		loop := []string{"first", "second"}[i]
+		Label(loop)
+		for u := range 4 {
+			q := s.vecs(vecs)
+			m := stride(bp, brow, brow3, u, 0)
+			for v := range q {
+				VMOVUPS(m.Offset(v*s.w), q[v])
+			}
+			for i := range acc {
+				x := s.vec()
+				VBROADCASTSS(at(ap, i*row+4*u), x)
+				for v := range q {
+					VFMADD231PS(x, q[v], acc[i][v])
+				}
+			}
+		}
+		ADDQ(Imm(16), ap)
+		LEAQ(Mem{Base: bp, Index: brow, Scale: 4}, bp)
+		DECQ(n)
+		JNZ(LabelRef(loop))
+	}
+	each(func(x VecVirtual, m Mem) { VMOVUPS(x, m) })
+	ADDQ(U32(vecs*s.w), at0)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
+	ADDQ(U32(rows*row), p)
+	ADDQ(U32(rows*row), r)
+	LEAQ(Mem{Base: c, Index: crow, Scale: 8}, c)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
 	end()
 }
