@@ -34,7 +34,8 @@ type CallOf[F Float] struct {
 	EndOfPrompt bool   // the last token of this Extend ends the prompt
 	Rope        *Rope  // rotation to apply inside, for mechanisms that say RotatesInside
 
-	// Saved, unless nil, is where Forward keeps what Backward needs. Nil at inference, where the last bits of Out may differ.
+	// Saved, unless nil, is where Forward keeps what Backward needs. Nil at inference, where the last bits of Out may differ
+	// unless Train is set.
 	Saved *Saved
 	// Aux, unless nil, receives an auxiliary loss, added to what it holds.
 	Aux *F

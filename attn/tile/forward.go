@@ -122,7 +122,7 @@ func (a *forwardArgs) run(s *attn.Scratch, task int) {
 		return
 	}
 	f := forwardHead{
-		lazy: a.lse == nil && a.plain(),
+		lazy: a.lse == nil && !c.Train && a.plain(),
 		p:    a.Pattern, soft: &a.Softmax, bias: a.newBias(s.Floats(a.biasFloats())), dk: c.KeyDim, dv: c.ValueDim,
 		k: sideOf(&c.K, g, c.KVHead(head)), v: sideOf(&c.V, g, c.KVHead(head)),
 		o: s.Floats(a.tiles * c.ValueDim * Lanes), scores: s.Floats(keyBlock * Lanes),
