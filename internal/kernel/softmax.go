@@ -39,18 +39,18 @@ func (s *Softmax) Step(tile []float32, rows int) { s.step(tile[:rows*Lanes]) }
 
 // mostLag and leastFirst are the powers of two by which LazyStep lets scores be above Max, and a first maximum below 0.
 const (
-	mostLag    = 40
+	mostLag    = 24
 	leastFirst = 8
 )
 
-// LazyStep is Step under a Max that lags behind the maximum: it stays while no score of the lane is above it by more than 40, else it becomes the
-// next whole number from the maximum up. The first is 0 where that is neither 40 below nor 8 above the maximum. So Max is 0, and MulPowers possible, for most scores that attention meets;
-// weights are at most 2^40, and those below 2^-63 are at least 2^-55 below the largest. Sum, Scale and LogSum2 go by this Max.
+// LazyStep is Step under a Max that lags behind the maximum: it stays while no score of the lane is above it by more than 24, else it becomes the
+// next whole number from the maximum up. The first is 0 where that is neither 24 below nor 8 above the maximum. So Max is 0, and MulPowers possible, for most scores that attention meets;
+// weights are at most 2^24, and those below 2^-63 are at least 2^-55 below the largest. Sum, Scale and LogSum2 go by this Max.
 //
 // What becomes of a lane depends on its own scores alone.
 func (s *Softmax) LazyStep(tile []float32, rows int) { s.lazyStep(tile[:rows*Lanes]) }
 
-// MulPowers is Mul and LazyStep in one for most blocks in which every Max is 0, or the state empty, and no score A·B, of A [rows, k] and B [k, Lanes], is beyond 40 or -40: then it
+// MulPowers is Mul and LazyStep in one for most blocks in which every Max is 0, or the state empty, and no score A·B, of A [rows, k] and B [k, Lanes], is beyond 24 or -24: then it
 // returns true and all bits of tile and s are those of Mul and LazyStep. Elsewhere it returns false with anything in tile
 // and s as it was. Levels other than avx512 always do.
 //

@@ -11,7 +11,7 @@ import (
 
 // Of Softmax.LazyStep, as in the package.
 const (
-	mostLag    = 40
+	mostLag    = 24
 	leastFirst = 8
 )
 
