@@ -257,6 +257,9 @@ func TestMulPowersDeclines(t *testing.T) {
 				}
 				c, s := fresh()
 				s.Reset()
+				if s.MulPowers(rows, k, c.ma, c.mb, tile, true) {
+					t.Fatalf("rows %d: pairs were to be hidden from an empty state", rows)
+				}
 				c.mb.Data[lane] = -20
 				for i := range rows {
 					for p := range k {
