@@ -41,30 +41,12 @@ func fused(s isa, finish func(x []VecVirtual, c Mem)) {
 			s.zero(acc[r][v])
 		}
 	}
-	MOVQ(a, ap[0])
-	for i := 1; i < len(ap); i++ {
-		LEAQ(Mem{Base: ap[i-1], Index: arow, Scale: 2}, ap[i])
-		ADDQ(arow, ap[i])
-	}
+	pointRows(ap, a, arow)
 	bp, k := GP64(), GP64()
 	MOVQ(b, bp)
 	MOVQ(slot("k"), k)
 	step := func(u int) {
-		q := s.vecs(vecs)
-		for v := range q {
-			VMOVUPS(at(bp, u*row+v*s.w), q[v])
-		}
-		for r := range acc {
-			m := Mem{Base: ap[r/3], Disp: 4 * u}
-			if r%3 > 0 {
-				m.Index, m.Scale = arow, uint8(r%3)
-			}
-			x := s.vec()
-			VBROADCASTSS(m, x)
-			for v := range q {
-				VFMADD231PS(x, q[v], acc[r][v])
-			}
-		}
+		s.addOuter(acc, at(bp, u*row), func(r int) Mem { return rowAt(ap, arow, r, 4*u) })
 	}
 	advance := func(steps int) {
 		for i := range ap {
@@ -72,24 +54,7 @@ func fused(s isa, finish func(x []VecVirtual, c Mem)) {
 		}
 		ADDQ(U32(uint32(steps*row)), bp)
 	}
-	const unroll = 4
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for u := range unroll {
-		step(u)
-	}
-	advance(unroll)
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("finish"))
-	Label("one")
-	step(0)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("one"))
+	sumOver(k, "finish", step, advance)
 
 	Label("finish")
 	for r, x := range acc {
@@ -100,6 +65,21 @@ func fused(s isa, finish func(x []VecVirtual, c Mem)) {
 	ADDQ(U32(rows*row), c)
 	DECQ(tiles)
 	JNZ(LabelRef("tile"))
+}
+
+// addOuter adds the product of a column of A, whose row r lies at a(r), and a row of B.
+func (s isa) addOuter(acc [][]VecVirtual, b Mem, a func(r int) Mem) {
+	q := s.vecs(len(acc[0]))
+	for v := range q {
+		VMOVUPS(b.Offset(v*s.w), q[v])
+	}
+	for r := range acc {
+		x := s.vec()
+		VBROADCASTSS(a(r), x)
+		for v := range q {
+			VFMADD231PS(x, q[v], acc[r][v])
+		}
+	}
 }
 
 // genMulPowers writes Softmax.MulPowers, 2^(A·B). It needs no maximum, as Max is max in all lanes, 0 or that of an empty state, and no score may be beyond ±mostLag: 11
@@ -251,18 +231,7 @@ func genMulAddTwo(s isa) {
 		loop := []string{"first", "second"}[i]
 		Label(loop)
 		for u := range 4 {
-			q := s.vecs(vecs)
-			m := stride(bp, brow, brow3, u, 0)
-			for v := range q {
-				VMOVUPS(m.Offset(v*s.w), q[v])
-			}
-			for i := range acc {
-				x := s.vec()
-				VBROADCASTSS(at(ap, i*row+4*u), x)
-				for v := range q {
-					VFMADD231PS(x, q[v], acc[i][v])
-				}
-			}
+			s.addOuter(acc, stride(bp, brow, brow3, u, 0), func(r int) Mem { return at(ap, r*row+4*u) })
 		}
 		ADDQ(Imm(16), ap)
 		LEAQ(Mem{Base: bp, Index: brow, Scale: 4}, bp)

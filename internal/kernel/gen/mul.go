@@ -79,13 +79,6 @@ func genTile(s isa, rows, vecs int, masked bool) {
 	for i := range ap {
 		ap[i] = GP64()
 	}
-	aaddr := func(r int) Mem {
-		m := Mem{Base: ap[r/3]}
-		if r%3 > 0 {
-			m.Index, m.Scale = arow, uint8(r%3)
-		}
-		return m
-	}
 	bpanel, c, sp, tmp := GP64(), GP64(), GP64(), GP64()
 	MOVQ(field("c"), c)
 	MOVQ(c, ctile)
@@ -135,16 +128,12 @@ func genTile(s isa, rows, vecs int, masked bool) {
 	})
 
 	Label("start")
-	MOVQ(atile, ap[0])
-	for i := 1; i < len(ap); i++ {
-		LEAQ(Mem{Base: ap[i-1], Index: arow, Scale: 2}, ap[i])
-		ADDQ(arow, ap[i])
-	}
+	pointRows(ap, atile, arow)
 	b, k := GP64(), GP64()
 	MOVQ(bpanel, b)
 	MOVQ(field("k"), k)
 	turn := 0
-	step := func() {
+	step := func(int) {
 		for v := range B {
 			s.load(Mem{Base: b, Disp: v * s.w}, B[v], m(v))
 		}
@@ -152,7 +141,7 @@ func genTile(s isa, rows, vecs int, masked bool) {
 		for r := range acc {
 			x := A[turn%len(A)]
 			turn++
-			VBROADCASTSS(aaddr(r), x)
+			VBROADCASTSS(rowAt(ap, arow, r, 0), x)
 			for v := range B {
 				VFMADD231PS(x, B[v], acc[r][v])
 			}
@@ -161,22 +150,7 @@ func genTile(s isa, rows, vecs int, masked bool) {
 			ADDQ(acol, ap[i])
 		}
 	}
-	const unroll = 4
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for range unroll {
-		step()
-	}
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("store"))
-	Label("one")
-	step()
-	DECQ(k)
-	JNZ(LabelRef("one"))
+	sumOver(k, "store", step, func(int) {})
 
 	Label("store")
 	each(func(r, v int, at Mem) { s.store(acc[r][v], at, m(v)) })
@@ -194,6 +168,49 @@ func genTile(s isa, rows, vecs int, masked bool) {
 	DECQ(tiles)
 	JNZ(LabelRef("tile"))
 	end()
+}
+
+// pointRows sets ap to every third row of A from a on: offsets of 0, 1 and 2 strides are what addressing gives.
+func pointRows(ap []GPVirtual, a, arow GPVirtual) {
+	MOVQ(a, ap[0])
+	for i := 1; i < len(ap); i++ {
+		LEAQ(Mem{Base: ap[i-1], Index: arow, Scale: 2}, ap[i])
+		ADDQ(arow, ap[i])
+	}
+}
+
+// rowAt is the place of row r, disp bytes behind ap.
+func rowAt(ap []GPVirtual, arow GPVirtual, r, disp int) Mem {
+	m := Mem{Base: ap[r/3], Disp: disp}
+	if r%3 > 0 {
+		m.Index, m.Scale = arow, uint8(r%3)
+	}
+	return m
+}
+
+// unroll is the number of steps of a sum in one turn of its loop.
+const unroll = 4
+
+// sumOver runs k steps, in turns of unroll and then one by one, and goes to done, which is to follow: step writes the u-th of a turn, advance
+// moves the pointers by so many.
+func sumOver(k GPVirtual, done string, step func(u int), advance func(steps int)) {
+	SUBQ(Imm(unroll), k)
+	JL(LabelRef("rest"))
+	Label("loop")
+	for u := range unroll {
+		step(u)
+	}
+	advance(unroll)
+	SUBQ(Imm(unroll), k)
+	JGE(LabelRef("loop"))
+	Label("rest")
+	ADDQ(Imm(unroll), k)
+	JZ(LabelRef(done))
+	Label("one")
+	step(0)
+	advance(1)
+	DECQ(k)
+	JNZ(LabelRef("one"))
 }
 
 // tileFields are the fields of kernel.tile in their order.

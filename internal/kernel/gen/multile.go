@@ -63,11 +63,7 @@ func genFast(s isa, rows, vecs int, packed bool) {
 		if packed {
 			return Mem{Base: ap[0], Disp: 4 * (u*rows + r)}
 		}
-		m := Mem{Base: ap[r/3], Disp: 4 * u}
-		if r%3 > 0 {
-			m.Index, m.Scale = arow, uint8(r%3)
-		}
-		return m
+		return rowAt(ap, arow, r, 4*u)
 	}
 	bpanel, c, tmp := GP64(), GP64(), GP64()
 	MOVQ(field("c"), tmp)
@@ -131,11 +127,7 @@ func genFast(s isa, rows, vecs int, packed bool) {
 	})
 
 	Label("start")
-	MOVQ(atile, ap[0])
-	for i := 1; i < len(ap); i++ {
-		LEAQ(Mem{Base: ap[i-1], Index: arow, Scale: 2}, ap[i])
-		ADDQ(arow, ap[i])
-	}
+	pointRows(ap, atile, arow)
 	b, k := GP64(), GP64()
 	MOVQ(bpanel, b)
 	MOVQ(field("k"), k)
@@ -169,6 +161,11 @@ func genFast(s isa, rows, vecs int, packed bool) {
 		}
 	}
 	advance := func(steps int) {
+		if steps == unroll {
+			LEAQ(Mem{Base: b, Index: brow, Scale: unroll}, b)
+		} else {
+			ADDQ(brow, b)
+		}
 		for i := range ap {
 			n := 4 * steps
 			if packed {
@@ -181,26 +178,7 @@ func genFast(s isa, rows, vecs int, packed bool) {
 			}
 		}
 	}
-	const unroll = 4
-	SUBQ(Imm(unroll), k)
-	JL(LabelRef("rest"))
-	Label("loop")
-	for u := range unroll {
-		step(u)
-	}
-	LEAQ(Mem{Base: b, Index: brow, Scale: unroll}, b)
-	advance(unroll)
-	SUBQ(Imm(unroll), k)
-	JGE(LabelRef("loop"))
-	Label("rest")
-	ADDQ(Imm(unroll), k)
-	JZ(LabelRef("store"))
-	Label("one")
-	step(0)
-	ADDQ(brow, b)
-	advance(1)
-	DECQ(k)
-	JNZ(LabelRef("one"))
+	sumOver(k, "store", step, advance)
 
 	Label("store")
 	each(func(r, v int, at Mem) { VMOVUPS(acc[r][v], at) })
