@@ -1,8 +1,6 @@
 package tile
 
 import (
-	"slices"
-
 	"attnbench/attn"
 	"attnbench/internal/kernel"
 )
@@ -325,10 +323,10 @@ func (b *backwardHead) step(blk block) {
 	n, at := blk.hi-blk.lo, blk.lo-b.lo
 	if b.soft.plain() {
 		kernel.MulWeights(n, b.dk, b.keys.From(at, 0), kernel.Rows(b.qt, Lanes), b.s, b.lse)
-		blk.hide(b.p, b.t, b.s, 0)
 	} else {
 		b.weights(blk)
 	}
+	blk.hide(b.p, b.t, b.s, 0) // what came out there may be a NaN
 	kernel.MulWeightsGrad(n, b.dv, b.vals.From(at, 0), kernel.Rows(b.dot, Lanes), b.s, b.ds, b.delta)
 	if b.gf != nil {
 		b.addGates(blk)
@@ -372,11 +370,7 @@ func (b *backwardHead) weights(blk block) {
 		blk.hide(b.p, b.t, b.slope, 0)
 	}
 	b.bias.add(b.t, blk.lo, blk.hi, b.s)
-	blk.hide(b.p, b.t, b.s, kernel.NegInf)
 	kernel.Weights(b.s, n, b.lse)
-	if blk.parts > 0 && slices.ContainsFunc(b.lse, isNaN) { // -Inf minus NaN
-		blk.hide(b.p, b.t, b.s, 0)
-	}
 }
 
 // addKV adds to the gradients of a range of keys.
@@ -385,5 +379,3 @@ func (b *backwardHead) addKV(blk block) {
 	kernel.MulAdd(n, b.dv, b.t.Rows, kernel.Rows(b.s, Lanes), b.dRow, kernel.Rows(b.gv[at*b.dv:], b.dv))
 	kernel.MulAdd(n, b.dk, b.t.Rows, kernel.Rows(b.ds, Lanes), b.qRow, kernel.Rows(b.gk[at*b.dk:], b.dk))
 }
-
-func isNaN(x float32) bool { return x != x }
